@@ -1,0 +1,1 @@
+//! Shows what the cores do beside any process.

@@ -1,0 +1,1 @@
+//! Computes technical indicators in parallel into Parquet.

@@ -1,0 +1,3 @@
+//! See the library of the same name.
+
+fn main() {}

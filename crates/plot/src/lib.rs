@@ -1,0 +1,1 @@
+//! SVG charts for the training report and for cpumon's heat map.
