@@ -1,0 +1,15 @@
+//! Lets the binaries find libtorch where it was found at build time, and keeps its CUDA half linked.
+
+use std::env;
+use std::path::Path;
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    // torch-sys passes this on, unless it was asked to do without libtorch (`doc-only`).
+    let Ok(libtorch) = env::var("DEP_TCH_LIBTORCH_LIB") else { return };
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}");
+    // Nothing calls CUDA's symbols by name, so a linker that drops unneeded libraries would drop it silently.
+    if Path::new(&libtorch).join("libtorch_cuda.so").exists() {
+        println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-ltorch_cuda,--as-needed");
+    }
+}
