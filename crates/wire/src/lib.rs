@@ -1,1 +1,36 @@
-//! The protocol between an environment server and a learner: messages, frames, slabs, both ends of a connection.
+//! The protocol between an environment server and a learner: messages, frames, slabs, and both ends of a
+//! connection. `PROTOCOL.md` beside this crate's manifest describes the bytes for other languages.
+//!
+//! A client opens one connection and on it any number of sessions, each a batch of environments with its own
+//! seed, range of days and reset rule. One exchange a batch: actions go out, and one [`Slab`] comes back with
+//! observations, rewards, ends and the records of finished episodes as plain arrays.
+//!
+//! # Layout
+//! - [`message`]: the control messages, encoded with bincode.
+//! - [`spec`]: the specification document that the server sends first: all that a learner needs to know.
+//! - [`frame`]: the header in front of every message, and reading and writing whole frames.
+//! - [`slab`]: the arrays of one exchange in one buffer, the same on both sides.
+//! - [`wait`]: waiting on a file descriptor with an end.
+//! - [`client`]: the learner's end: spawn or connect, open, reset, step.
+//! - [`server`]: the environment server's end.
+#[cfg(target_endian = "big")]
+compile_error!("slabs are little-endian memory; a big-endian port needs byte swapping in `slab` and `frame`");
+
+pub mod client;
+pub mod error;
+pub mod frame;
+pub mod message;
+pub mod server;
+pub mod slab;
+pub mod spec;
+pub mod wait;
+
+pub use client::{Client, Session};
+pub use error::WireError;
+pub use message::{Actions, Autoreset, Episode, Open, Range, Start};
+pub use server::{Connection, Request};
+pub use slab::{Finished, Slab, SlabLayout};
+pub use spec::Spec;
+
+/// The version of this protocol. Both sides name theirs in every frame, and a mismatch is refused by name.
+pub const PROTOCOL_VERSION: u16 = 1;

@@ -1,0 +1,408 @@
+//! The learner's end of a connection: spawn a server or connect to one, read its specification, open
+//! sessions, step them.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
+use crate::message::{Actions, Hello, MAX_CONTROL_BYTES, Open, Opened, Refusal, Welcome, decode, encode};
+use crate::slab::{Slab, SlabLayout};
+use crate::spec::Spec;
+use crate::{WireError, wait};
+
+/// How long a server may take to answer a step, reset or open. Generous: stepping takes microseconds, so
+/// this only ends the wait for a server that is stopped.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a spawned server may take to load its tables and say hello.
+const START_LIMIT: Duration = Duration::from_secs(300);
+/// How long a server that was told to go may take before it is killed.
+const EXIT_LIMIT: Duration = Duration::from_secs(2);
+
+/// A connection to an environment server.
+#[derive(Debug)]
+pub struct Client {
+    channel: Channel,
+    server: String,
+    spec: Spec,
+    next_session: u32,
+}
+
+/// A batch of environments on a connection, and the slab that the last exchange left.
+#[derive(Debug)]
+pub struct Session {
+    id: u32,
+    slab: Slab,
+    in_flight: bool,
+}
+
+impl Session {
+    /// What the last exchange brought.
+    pub fn slab(&self) -> &Slab {
+        &self.slab
+    }
+}
+
+impl Client {
+    /// Starts `command` (a program and its arguments) and talks to it over its standard input and output.
+    /// It is told to go, and if need be killed, when this value is dropped.
+    ///
+    /// # Errors
+    /// If it cannot be started, ends, or does not speak the protocol.
+    pub fn spawn(command: &[OsString], client: &str) -> Result<Self, WireError> {
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no server command given"))?;
+        let name = program.to_string_lossy().into_owned();
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|source| WireError::CannotStart { command: name.clone(), source })?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both streams were asked for as pipes")
+        };
+        wait::widen_pipe(&stdin);
+        wait::widen_pipe(&stdout);
+        let (writer, reader) = (OwnedFd::from(stdin), OwnedFd::from(stdout));
+        let name = Path::new(program).file_name().map_or(name, |n| n.to_string_lossy().into_owned());
+        Self::greet(Channel::new(reader.into(), writer.into(), Some(child), name)?, client)
+    }
+
+    /// Connects to a server at `address`, of the form `unix:PATH`, waiting up to `patience` for it to listen.
+    ///
+    /// # Errors
+    /// If nobody listens in time, or whoever does speaks another protocol.
+    pub fn connect(address: &str, patience: Duration, client: &str) -> Result<Self, WireError> {
+        let path = address
+            .strip_prefix("unix:")
+            .filter(|path| !path.is_empty())
+            .ok_or_else(|| WireError::BadAddress(address.to_owned()))?;
+        let deadline = Instant::now() + patience;
+        let stream = loop {
+            match UnixStream::connect(path) {
+                Ok(stream) => break stream,
+                Err(error) if !is_absence(&error) => return Err(error.into()),
+                Err(_) if Instant::now() >= deadline => {
+                    return Err(WireError::NobodyListens { address: address.to_owned(), waited: patience });
+                }
+                Err(_) => sleep(Duration::from_millis(50)),
+            }
+        };
+        let reader = OwnedFd::from(stream.try_clone()?);
+        let writer = OwnedFd::from(stream);
+        Self::greet(Channel::new(reader.into(), writer.into(), None, address.to_owned())?, client)
+    }
+
+    fn greet(mut channel: Channel, client: &str) -> Result<Self, WireError> {
+        let hello = Hello { client: client.to_owned(), capabilities: 0 };
+        channel.send_message(Kind::Hello, 0, &hello)?;
+        let header = channel.receive_header(START_LIMIT)?;
+        let welcome: Welcome = channel.receive_message(header, Kind::Welcome)?;
+        let spec = Spec::from_json(&welcome.spec).map_err(|what| channel.garbled(what))?;
+        Ok(Self { channel, server: welcome.server, spec, next_session: 1 })
+    }
+
+    /// The server's specification.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The server's name and version.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The process id of a server that was spawned.
+    pub fn server_pid(&self) -> Option<u32> {
+        self.channel.child.as_ref().map(Child::id)
+    }
+
+    /// Opens a session. Its environments must be reset before they are stepped.
+    ///
+    /// # Errors
+    /// If the server refuses, or is gone.
+    pub fn open(&mut self, open: &Open) -> Result<Session, WireError> {
+        let id = self.next_session;
+        self.channel.send_message(Kind::Open, id, open)?;
+        let header = self.channel.receive_header(ANSWER_LIMIT)?;
+        let opened: Opened = self.channel.receive_message(header, Kind::Opened)?;
+        if opened.n_envs != open.n_envs || opened.obs_len != self.spec.observation.len {
+            return Err(self.channel.garbled("an opened session of other shapes than asked for".into()));
+        }
+        self.next_session += 1;
+        Ok(Session { id, slab: Slab::new(SlabLayout::new(&opened)), in_flight: false })
+    }
+
+    /// Starts new episodes in all environments; their first observations are then in the slab.
+    ///
+    /// # Errors
+    /// If the server refuses, or is gone.
+    pub fn reset(&mut self, session: &mut Session) -> Result<(), WireError> {
+        self.channel.send(Kind::Reset, session.id, &[])?;
+        session.in_flight = true;
+        self.receive(session)
+    }
+
+    /// Starts new episodes where `mask` is 1.
+    ///
+    /// # Errors
+    /// If the server refuses, or is gone.
+    pub fn reset_where(&mut self, session: &mut Session, mask: &[u8]) -> Result<(), WireError> {
+        self.channel.send(Kind::Reset, session.id, mask)?;
+        session.in_flight = true;
+        self.receive(session)
+    }
+
+    /// Makes one step in all environments; what it brought is then in the slab.
+    ///
+    /// # Errors
+    /// If the server refuses an action, or is gone.
+    pub fn step(&mut self, session: &mut Session, actions: Actions<'_>) -> Result<(), WireError> {
+        self.send(session, actions)?;
+        self.receive(session)
+    }
+
+    /// Sends actions without waiting, so that the caller can do other work while the server steps.
+    ///
+    /// # Errors
+    /// If the server is gone.
+    pub fn send(&mut self, session: &mut Session, actions: Actions<'_>) -> Result<(), WireError> {
+        self.channel.send(Kind::Step, session.id, actions.bytes())?;
+        session.in_flight = true;
+        Ok(())
+    }
+
+    /// Waits for what [`Client::send`] asked for. Sessions must be received in the order in which they were
+    /// sent.
+    ///
+    /// # Errors
+    /// If the server refused an action, or is gone.
+    pub fn receive(&mut self, session: &mut Session) -> Result<(), WireError> {
+        if !session.in_flight {
+            let what = "receive called for a session with nothing in flight";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+        }
+        session.in_flight = false;
+        let header = self.channel.receive_header(ANSWER_LIMIT)?;
+        if header.kind == Kind::Refused {
+            return Err(self.channel.receive_refusal(header));
+        }
+        if header.kind != Kind::Slab || header.session != session.id {
+            return Err(self.channel.garbled(format!("{header:?} where a slab was due")));
+        }
+        let length = header.length as usize;
+        if header.length > session.slab.layout().max_bytes() as u64 {
+            return Err(self.channel.garbled(format!("a slab of {length} bytes")));
+        }
+        self.channel.receive_exact(session.slab.body_mut(length), ANSWER_LIMIT)?;
+        session.slab.check(length).map_err(|what| self.channel.garbled(what))
+    }
+
+    /// Frees a session.
+    ///
+    /// # Errors
+    /// If the server refuses, or is gone.
+    pub fn close(&mut self, session: Session) -> Result<(), WireError> {
+        self.channel.send(Kind::Close, session.id, &[])?;
+        match self.channel.receive_header(ANSWER_LIMIT)? {
+            header if header.kind == Kind::Closed && header.length == 0 => Ok(()),
+            header if header.kind == Kind::Refused => Err(self.channel.receive_refusal(header)),
+            header => Err(self.channel.garbled(format!("{header:?} where a close was due"))),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.channel.send(Kind::Goodbye, 0, &[]);
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// The two directions of a connection, and the process at the other end if it is ours.
+#[derive(Debug)]
+struct Channel {
+    reader: File,
+    writer: Option<File>,
+    child: Option<Child>,
+    peer: String,
+}
+
+impl Channel {
+    fn new(reader: File, writer: File, child: Option<Child>, peer: String) -> Result<Self, WireError> {
+        wait::set_nonblocking(&reader)?;
+        wait::set_nonblocking(&writer)?;
+        Ok(Self { reader, writer: Some(writer), child, peer })
+    }
+
+    fn garbled(&self, what: String) -> WireError {
+        WireError::Garbled { peer: self.peer.clone(), what }
+    }
+
+    fn send_message(
+        &mut self,
+        kind: Kind,
+        session: u32,
+        message: &impl serde::Serialize,
+    ) -> Result<(), WireError> {
+        let body = encode(message).map_err(|what| self.garbled(what))?;
+        self.send(kind, session, &body)
+    }
+
+    fn send(&mut self, kind: Kind, session: u32, body: &[u8]) -> Result<(), WireError> {
+        let Some(writer) = &mut self.writer else { return Err(self.gone()) };
+        match frame::write(&mut Patient { file: writer, limit: ANSWER_LIMIT }, kind, session, body) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explain(error, ANSWER_LIMIT)),
+        }
+    }
+
+    fn receive_header(&mut self, limit: Duration) -> Result<Header, WireError> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.receive_exact(&mut bytes, limit)?;
+        Header::decode(&bytes).map_err(|error| match error {
+            HeaderError::Version(theirs) => WireError::Version { peer: self.peer.clone(), theirs },
+            HeaderError::Magic(bytes) => self
+                .garbled(format!("{:?} (only frames may be on its stdout)", String::from_utf8_lossy(&bytes))),
+            other => self.garbled(format!("{other:?}")),
+        })
+    }
+
+    fn receive_message<M: serde::de::DeserializeOwned>(
+        &mut self,
+        header: Header,
+        due: Kind,
+    ) -> Result<M, WireError> {
+        if header.kind == Kind::Refused {
+            return Err(self.receive_refusal(header));
+        }
+        if header.kind != due {
+            return Err(self.garbled(format!("{:?} where {due:?} was due", header.kind)));
+        }
+        self.receive_control(header)
+    }
+
+    fn receive_refusal(&mut self, header: Header) -> WireError {
+        match self.receive_control::<Refusal>(header) {
+            Ok(refusal) => {
+                WireError::Refused { server: self.peer.clone(), code: refusal.code, text: refusal.text }
+            }
+            Err(error) => error,
+        }
+    }
+
+    fn receive_control<M: serde::de::DeserializeOwned>(&mut self, header: Header) -> Result<M, WireError> {
+        if header.length > MAX_CONTROL_BYTES as u64 {
+            return Err(self.garbled(format!("a control message of {} bytes", header.length)));
+        }
+        let mut body = vec![0; header.length as usize];
+        self.receive_exact(&mut body, ANSWER_LIMIT)?;
+        decode(&body).map_err(|what| self.garbled(what))
+    }
+
+    fn receive_exact(&mut self, bytes: &mut [u8], limit: Duration) -> Result<(), WireError> {
+        let outcome = Patient { file: &mut self.reader, limit }.read_exact(bytes);
+        outcome.map_err(|error| self.explain(error, limit))
+    }
+
+    /// An operating system's error as what it means here: a peer that is slow, or gone.
+    fn explain(&mut self, error: io::Error, limit: Duration) -> WireError {
+        match error.kind() {
+            io::ErrorKind::TimedOut => WireError::Timeout { peer: self.peer.clone(), waited: limit },
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                self.gone()
+            }
+            _ => error.into(),
+        }
+    }
+
+    fn gone(&mut self) -> WireError {
+        let detail = match self.end_child(Duration::from_millis(500)) {
+            Some(status) => format!(" ({status}); its own message, if any, stands above"),
+            None => String::new(),
+        };
+        WireError::PeerGone { peer: self.peer.clone(), detail }
+    }
+
+    /// Closes our end, waits up to `limit` for a spawned server to end by itself, and kills it after.
+    fn end_child(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
+        self.writer = None;
+        let mut child = self.child.take()?;
+        let deadline = Instant::now() + limit;
+        let mut killed = false;
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Err(_) => return None,
+                Ok(None) if Instant::now() >= deadline && !killed => {
+                    // Its end comes from the kernel now, so the wait below is short.
+                    let _ = child.kill();
+                    killed = true;
+                }
+                Ok(None) => sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.end_child(EXIT_LIMIT);
+    }
+}
+
+/// A file whose reads and writes wait, but not for ever: each byte of progress starts the limit anew.
+struct Patient<'a> {
+    file: &'a mut File,
+    limit: Duration,
+}
+
+impl Patient<'_> {
+    fn retry(
+        &mut self,
+        mut attempt: impl FnMut(&mut File) -> io::Result<usize>,
+        ready: impl Fn(&File, Duration) -> io::Result<bool>,
+    ) -> io::Result<usize> {
+        loop {
+            match attempt(self.file) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !ready(self.file, self.limit)? {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.retry(|file| file.read(bytes), |file, limit| wait::readable(file, limit))
+    }
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(|file| file.write(bytes), |file, limit| wait::writable(file, limit))
+    }
+
+    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.retry(|file| file.write_vectored(parts), |file, limit| wait::writable(file, limit))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

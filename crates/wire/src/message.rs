@@ -1,0 +1,238 @@
+//! The control messages. They are encoded with bincode in its fixed-width little-endian form: integers at
+//! their width, a string as a u64 length and UTF-8, an enum as a u32 variant number and its fields.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The largest control message: a specification with a long calendar is the biggest there is.
+pub const MAX_CONTROL_BYTES: usize = 16 << 20;
+
+/// The client's first message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Name and version of the client, for logs.
+    pub client: String,
+    /// What the client can do, one bit a capability; none is defined yet.
+    pub capabilities: u64,
+}
+
+/// The server's answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// Name and version of the server.
+    pub server: String,
+    /// What this connection will use: a subset of what the client can do.
+    pub capabilities: u64,
+    /// The specification as JSON: see [`crate::spec::Spec`].
+    pub spec: String,
+}
+
+/// Which days a session plays on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Range {
+    /// All days before the validation and test days.
+    Train,
+    /// The last days of the training part, if the server keeps any apart.
+    Validation,
+    /// The held-out days.
+    Test,
+    /// Sessions of the calendar by ordinal, both included, clipped to nothing: a range outside is refused.
+    Sessions {
+        /// First ordinal.
+        first: u32,
+        /// Last ordinal.
+        last: u32,
+    },
+}
+
+/// Where episodes start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// Anywhere in the range, drawn uniformly; symbols in proportion to their rows.
+    Random,
+    /// At the range's first bar; environment `i` plays symbol `i` modulo the number of symbols.
+    First,
+}
+
+/// How long episodes last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Episode {
+    /// As the server was told at its start.
+    Default,
+    /// At most this many steps.
+    Steps(u32),
+    /// To the end of the trading session in which they start.
+    Session,
+    /// To the end of the range.
+    Full,
+}
+
+/// What happens to an environment whose episode has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Autoreset {
+    /// It starts anew within the same step: the observation is the new episode's first, and the old one's
+    /// last stands in the finished record.
+    SameStep,
+    /// It stays as it ended, with reward 0 and both ends repeated, until it is reset by name.
+    Disabled,
+}
+
+/// Opens a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// How many environments.
+    pub n_envs: u32,
+    /// Keys every random draw of the session.
+    pub seed: u64,
+    /// Which days.
+    pub range: Range,
+    /// Where episodes start.
+    pub start: Start,
+    /// How long they last.
+    pub episode: Episode,
+    /// What happens when they end.
+    pub autoreset: Autoreset,
+    /// Whether each step's fills, position, equity and costs are sent too.
+    pub trace: bool,
+    /// Whether a position that is open at the range's last bar is closed there, at its cost.
+    pub liquidate_at_end: bool,
+    /// Whether the account is one that holds for good: no square-off, and the market's delivery costs. For
+    /// the buy-and-hold baseline.
+    pub hold_account: bool,
+}
+
+impl Open {
+    /// A training session: random starts over the training days, reset within the step.
+    pub fn training(n_envs: u32, seed: u64) -> Self {
+        Self {
+            n_envs,
+            seed,
+            range: Range::Train,
+            start: Start::Random,
+            episode: Episode::Default,
+            autoreset: Autoreset::SameStep,
+            trace: false,
+            liquidate_at_end: false,
+            hold_account: false,
+        }
+    }
+
+    /// A judged session: one continuous episode a symbol over `range`, traced, its last position closed.
+    pub fn evaluation(n_envs: u32, range: Range) -> Self {
+        Self {
+            range,
+            start: Start::First,
+            episode: Episode::Full,
+            autoreset: Autoreset::Disabled,
+            trace: true,
+            liquidate_at_end: true,
+            ..Self::training(n_envs, 0)
+        }
+    }
+}
+
+/// The server's answer to [`Open`]: how the session's slabs are laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// How many environments.
+    pub n_envs: u32,
+    /// Values in one observation.
+    pub obs_len: u32,
+    /// How many kinds of costs a record lists.
+    pub n_cost_kinds: u32,
+    /// Whether slabs carry a trace.
+    pub trace: bool,
+}
+
+/// The kind of a refusal. The server's state is as it was before the refused frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorCode {
+    /// The frame's bytes do not decode, or its length is wrong.
+    BadFrame,
+    /// A session that is not open, or is open already.
+    BadSession,
+    /// An [`Open`] that this server cannot serve.
+    BadOpen,
+    /// An action outside the action space, or the wrong number of actions.
+    BadAction,
+    /// More environments, sessions or clients than the server allows.
+    TooMany,
+    /// The server is going away.
+    ShuttingDown,
+}
+
+/// Why the server refused a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The kind.
+    pub code: ErrorCode,
+    /// One line that names the object and the way out.
+    pub text: String,
+}
+
+/// The actions of one exchange, one row an environment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Actions<'a> {
+    /// Indices into a discrete action space: `n_envs` values.
+    Discrete(&'a [i32]),
+    /// Values of a continuous one: `n_envs × dimensions`.
+    Continuous(&'a [f32]),
+}
+
+impl<'a> Actions<'a> {
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Discrete(values) => bytemuck::cast_slice(values),
+            Self::Continuous(values) => bytemuck::cast_slice(values),
+        }
+    }
+}
+
+fn bincode_config() -> impl bincode::config::Config {
+    bincode::config::standard()
+        .with_little_endian()
+        .with_fixed_int_encoding()
+        .with_limit::<MAX_CONTROL_BYTES>()
+}
+
+/// The bytes of a control message.
+///
+/// # Errors
+/// If the message is larger than [`MAX_CONTROL_BYTES`].
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, String> {
+    bincode::serde::encode_to_vec(message, bincode_config()).map_err(|error| error.to_string())
+}
+
+/// The message that `bytes` are; every byte must belong to it.
+///
+/// # Errors
+/// If they are not exactly one such message.
+pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, String> {
+    let (message, used) =
+        bincode::serde::decode_from_slice(bytes, bincode_config()).map_err(|error| error.to_string())?;
+    if used == bytes.len() { Ok(message) } else { Err(format!("{} bytes too many", bytes.len() - used)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_the_bytes_that_the_protocol_page_gives() {
+        let hello = Hello { client: "ab".into(), capabilities: 3 };
+        let bytes = encode(&hello).unwrap();
+        assert_eq!(bytes, [2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 3, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(decode::<Hello>(&bytes).unwrap(), hello);
+    }
+
+    #[test]
+    fn short_long_and_lying_messages_are_errors() {
+        let bytes = encode(&Open::training(256, 7)).unwrap();
+        assert_eq!(decode::<Open>(&bytes).unwrap(), Open::training(256, 7));
+        assert!(decode::<Open>(&bytes[..bytes.len() - 1]).is_err());
+        assert!(decode::<Open>(&[bytes.as_slice(), &[0]].concat()).unwrap_err().contains("too many"));
+        // A string that claims 2^60 bytes must not be allocated.
+        let liar = [&(1_u64 << 60).to_le_bytes()[..], &[0; 16]].concat();
+        assert!(decode::<Hello>(&liar).is_err());
+    }
+}

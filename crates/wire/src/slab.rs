@@ -1,0 +1,369 @@
+//! The arrays of one exchange in one buffer, the same on both sides, so that nothing is encoded or decoded.
+//!
+//! For `n` environments the buffer holds, each section starting at a multiple of 64 bytes:
+//!
+//! | section | type | meaning |
+//! |---|---|---|
+//! | observations | f32 × n × `obs_len` | what each agent sees now |
+//! | rewards | f32 × n | of the step just made; 0 after a reset |
+//! | terminated | u8 × n | 1 where the episode ended by the rules |
+//! | truncated | u8 × n | 1 where it ended by a limit or the end of the data; both may be 1 |
+//! | trace | [`TRACE_COLUMNS`] × f64 × n, then f64 × n × costs | only if the session asked for it |
+//! | count | u64 | how many finished records follow |
+//! | finished | [`Finished`] + costs f64 + observation f32, padded to 8 bytes, × count | one for each episode that ended |
+//!
+//! A frame carries the buffer up to its last finished record, so an exchange in which nothing ends pays
+//! nothing for final observations.
+
+use std::ops::Range;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::message::Opened;
+
+/// The f64 columns of a trace, before the costs by kind.
+pub const TRACE_COLUMNS: [&str; 9] = [
+    "ts",
+    "symbol",
+    "close",
+    "open_fill_price",
+    "open_fill_shares",
+    "close_fill_price",
+    "close_fill_shares",
+    "shares",
+    "equity",
+];
+
+/// The fixed part of the record of an episode that has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Finished {
+    /// Which environment.
+    pub env: u32,
+    /// Steps in the episode.
+    pub length: u32,
+    /// Sum of its rewards.
+    pub episode_return: f64,
+    /// Equity at its end in the market's currency; 0 where there is no account.
+    pub final_equity: f64,
+    /// Value traded, as a multiple of the starting capital.
+    pub turnover: f64,
+    /// The deepest fall of equity from its peak, as a fraction of the peak.
+    pub max_drawdown: f64,
+    /// Fills.
+    pub trades: u64,
+}
+
+/// Where everything is in a session's slab.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlabLayout {
+    n_envs: usize,
+    obs_len: usize,
+    n_cost_kinds: usize,
+    reward: usize,
+    terminated: usize,
+    truncated: usize,
+    trace: Option<usize>,
+    count: usize,
+    records: usize,
+    record_bytes: usize,
+    total: usize,
+}
+
+impl SlabLayout {
+    /// The layout of a session.
+    pub fn new(opened: &Opened) -> Self {
+        let n_envs = opened.n_envs as usize;
+        let obs_len = opened.obs_len as usize;
+        let n_cost_kinds = opened.n_cost_kinds as usize;
+        let mut end = 0;
+        let mut section = |bytes: usize| {
+            let start = end;
+            end = (start + bytes).next_multiple_of(64);
+            start
+        };
+        section(4 * n_envs * obs_len);
+        let reward = section(4 * n_envs);
+        let terminated = section(n_envs);
+        let truncated = section(n_envs);
+        let trace = opened.trace.then(|| section(8 * n_envs * (TRACE_COLUMNS.len() + n_cost_kinds)));
+        let count = section(8);
+        let record_bytes = size_of::<Finished>() + 8 * n_cost_kinds + (4 * obs_len).next_multiple_of(8);
+        let records = section(n_envs * record_bytes);
+        Self {
+            n_envs,
+            obs_len,
+            n_cost_kinds,
+            reward,
+            terminated,
+            truncated,
+            trace,
+            count,
+            records,
+            record_bytes,
+            total: end,
+        }
+    }
+
+    /// How many environments.
+    pub fn n_envs(&self) -> usize {
+        self.n_envs
+    }
+
+    /// Values in one observation.
+    pub fn obs_len(&self) -> usize {
+        self.obs_len
+    }
+
+    /// The largest body of a frame with this layout.
+    pub fn max_bytes(&self) -> usize {
+        self.records + self.n_envs * self.record_bytes
+    }
+}
+
+/// One session's buffer. All accessors are views; nothing is copied.
+#[derive(Debug)]
+pub struct Slab {
+    layout: SlabLayout,
+    // Words, so that every section is aligned for its type.
+    words: Vec<u64>,
+}
+
+/// The arrays that a server fills, all at once, so that they can be written in parallel.
+#[derive(Debug)]
+pub struct SlabMut<'a> {
+    /// `n_envs × obs_len`.
+    pub obs: &'a mut [f32],
+    /// `n_envs`.
+    pub reward: &'a mut [f32],
+    /// `n_envs`.
+    pub terminated: &'a mut [u8],
+    /// `n_envs`.
+    pub truncated: &'a mut [u8],
+    /// `TRACE_COLUMNS × n_envs`, column by column, then `n_envs × costs`; empty without a trace.
+    pub trace: &'a mut [f64],
+}
+
+impl Slab {
+    /// An empty slab.
+    pub fn new(layout: SlabLayout) -> Self {
+        let words = vec![0; layout.total / 8];
+        Self { layout, words }
+    }
+
+    /// Where everything is.
+    pub fn layout(&self) -> &SlabLayout {
+        &self.layout
+    }
+
+    /// Observations, `n_envs × obs_len`.
+    pub fn obs(&self) -> &[f32] {
+        self.view(0, self.layout.n_envs * self.layout.obs_len)
+    }
+
+    /// Rewards, one an environment.
+    pub fn reward(&self) -> &[f32] {
+        self.view(self.layout.reward, self.layout.n_envs)
+    }
+
+    /// 1 where an episode ended by the rules.
+    pub fn terminated(&self) -> &[u8] {
+        self.view(self.layout.terminated, self.layout.n_envs)
+    }
+
+    /// 1 where an episode ended by a limit or the end of the data.
+    pub fn truncated(&self) -> &[u8] {
+        self.view(self.layout.truncated, self.layout.n_envs)
+    }
+
+    /// One column of the trace, by its position in [`TRACE_COLUMNS`]; empty without a trace.
+    pub fn trace_column(&self, column: usize) -> &[f64] {
+        let n = self.layout.n_envs;
+        self.layout.trace.map_or(&[], |start| self.view(start + 8 * n * column, n))
+    }
+
+    /// The costs of environment `env` in this step by kind; empty without a trace.
+    pub fn trace_costs(&self, env: usize) -> &[f64] {
+        let (n, kinds) = (self.layout.n_envs, self.layout.n_cost_kinds);
+        self.layout
+            .trace
+            .map_or(&[], |start| self.view(start + 8 * (n * TRACE_COLUMNS.len() + env * kinds), kinds))
+    }
+
+    /// How many episodes ended.
+    pub fn n_finished(&self) -> usize {
+        self.words[self.layout.count / 8] as usize
+    }
+
+    /// The episodes that ended: their record, costs by kind, and final observation.
+    pub fn finished(&self) -> impl Iterator<Item = (Finished, &[f64], &[f32])> {
+        (0..self.n_finished()).map(|i| {
+            let start = self.layout.records + i * self.layout.record_bytes;
+            let costs = start + size_of::<Finished>();
+            let obs = costs + 8 * self.layout.n_cost_kinds;
+            (
+                self.view::<Finished>(start, 1)[0],
+                self.view(costs, self.layout.n_cost_kinds),
+                self.view(obs, self.layout.obs_len),
+            )
+        })
+    }
+
+    /// The bytes that a frame carries.
+    pub fn bytes(&self) -> &[u8] {
+        let end = self.layout.records + self.n_finished() * self.layout.record_bytes;
+        &bytemuck::cast_slice(&self.words)[..end]
+    }
+
+    /// Everything that a step writes but the finished records, for the server.
+    pub fn split_mut(&mut self) -> SlabMut<'_> {
+        let layout = &self.layout;
+        let n = layout.n_envs;
+        let trace_len =
+            if layout.trace.is_some() { n * (TRACE_COLUMNS.len() + layout.n_cost_kinds) } else { 0 };
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
+        let (obs, bytes) = bytes.split_at_mut(layout.reward);
+        let (reward, bytes) = bytes.split_at_mut(layout.terminated - layout.reward);
+        let (terminated, bytes) = bytes.split_at_mut(layout.truncated - layout.terminated);
+        let (truncated, trace) = bytes.split_at_mut(layout.trace.unwrap_or(layout.count) - layout.truncated);
+        SlabMut {
+            obs: bytemuck::cast_slice_mut(&mut obs[..4 * n * layout.obs_len]),
+            reward: bytemuck::cast_slice_mut(&mut reward[..4 * n]),
+            terminated: &mut terminated[..n],
+            truncated: &mut truncated[..n],
+            trace: bytemuck::cast_slice_mut(&mut trace[..8 * trace_len]),
+        }
+    }
+
+    /// Forgets the finished records of the last exchange.
+    pub fn clear_finished(&mut self) {
+        self.words[self.layout.count / 8] = 0;
+    }
+
+    /// Appends the record of an episode that ended.
+    ///
+    /// # Panics
+    /// If there are more records than environments, or `costs` or `final_obs` have another length than the
+    /// session's; both are mistakes of the server's code.
+    pub fn push_finished(&mut self, record: Finished, costs: &[f64], final_obs: &[f32]) {
+        let at = self.n_finished();
+        assert!(at < self.layout.n_envs, "an environment finishes once a step");
+        let start = self.layout.records + at * self.layout.record_bytes;
+        let costs_start = start + size_of::<Finished>();
+        let obs_start = costs_start + 8 * self.layout.n_cost_kinds;
+        let (n_costs, obs_len) = (self.layout.n_cost_kinds, self.layout.obs_len);
+        self.view_mut::<Finished>(start, 1)[0] = record;
+        self.view_mut(costs_start, n_costs).copy_from_slice(costs);
+        self.view_mut(obs_start, obs_len).copy_from_slice(final_obs);
+        self.words[self.layout.count / 8] = at as u64 + 1;
+    }
+
+    /// The buffer for the first `bytes` bytes, for a frame's body to be read into. Call [`Slab::check`] after.
+    pub(crate) fn body_mut(&mut self, bytes: usize) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..bytes]
+    }
+
+    /// Checks what was read against the layout, so that no accessor can leave the buffer.
+    pub(crate) fn check(&mut self, received: usize) -> Result<(), String> {
+        let fault = self.fault(received);
+        if fault.is_some() {
+            self.clear_finished();
+        }
+        fault.map_or(Ok(()), Err)
+    }
+
+    fn fault(&self, received: usize) -> Option<String> {
+        let layout = &self.layout;
+        if received < layout.records {
+            return Some(format!("a slab of {received} bytes, where {} are the least", layout.records));
+        }
+        let count = self.words[layout.count / 8];
+        let expected = count
+            .checked_mul(layout.record_bytes as u64)
+            .and_then(|bytes| bytes.checked_add(layout.records as u64));
+        if count > layout.n_envs as u64 || expected != Some(received as u64) {
+            return Some(format!("a slab of {received} bytes with {count} finished episodes"));
+        }
+        let stray = self.finished().find(|(record, ..)| record.env as usize >= layout.n_envs)?;
+        Some(format!("a finished episode of environment {}, which is not open", stray.0.env))
+    }
+
+    fn range<T>(start: usize, len: usize) -> Range<usize> {
+        start..start + len * size_of::<T>()
+    }
+
+    fn view<T: Pod>(&self, start: usize, len: usize) -> &[T] {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.words);
+        bytemuck::cast_slice(&bytes[Self::range::<T>(start, len)])
+    }
+
+    fn view_mut<T: Pod>(&mut self, start: usize, len: usize) -> &mut [T] {
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
+        bytemuck::cast_slice_mut(&mut bytes[Self::range::<T>(start, len)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(trace: bool) -> Opened {
+        Opened { n_envs: 3, obs_len: 5, n_cost_kinds: 2, trace }
+    }
+
+    fn filled(trace: bool) -> Slab {
+        let mut slab = Slab::new(SlabLayout::new(&opened(trace)));
+        let parts = slab.split_mut();
+        parts.obs.iter_mut().enumerate().for_each(|(i, x)| *x = i as f32);
+        parts.reward.copy_from_slice(&[0.5, -0.5, 0.25]);
+        parts.terminated.copy_from_slice(&[0, 1, 0]);
+        parts.truncated.copy_from_slice(&[0, 1, 1]);
+        parts.trace.iter_mut().enumerate().for_each(|(i, x)| *x = i as f64);
+        slab.clear_finished();
+        for env in [1, 2] {
+            let record = Finished { env, length: 9, trades: 4, ..Finished::default() };
+            slab.push_finished(record, &[1.0, 2.0], &[env as f32; 5]);
+        }
+        slab
+    }
+
+    #[test]
+    fn what_one_side_writes_the_other_reads() {
+        for trace in [false, true] {
+            let sent = filled(trace);
+            let mut received = Slab::new(sent.layout().clone());
+            let bytes = sent.bytes().to_vec();
+            received.body_mut(bytes.len()).copy_from_slice(&bytes);
+            received.check(bytes.len()).unwrap();
+            assert_eq!(received.obs(), sent.obs());
+            assert_eq!(received.reward(), [0.5, -0.5, 0.25]);
+            assert_eq!(received.terminated(), [0, 1, 0]);
+            assert_eq!(received.truncated(), [0, 1, 1]);
+            let finished: Vec<_> =
+                received.finished().map(|(r, c, o)| (r.env, c.to_vec(), o.to_vec())).collect();
+            assert_eq!(finished, [(1, vec![1.0, 2.0], vec![1.0; 5]), (2, vec![1.0, 2.0], vec![2.0; 5])]);
+            let trace_len = if trace { 3 } else { 0 };
+            assert_eq!(received.trace_column(8).len(), trace_len);
+            if trace {
+                assert_eq!(received.trace_column(1), [3.0, 4.0, 5.0]);
+                assert_eq!(received.trace_costs(2), [31.0, 32.0]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slab_that_lies_about_itself_is_refused() {
+        let good = filled(false);
+        let len = good.bytes().len();
+        let check = |received: usize, spoil: &dyn Fn(&mut Slab)| {
+            let mut slab = filled(false);
+            spoil(&mut slab);
+            slab.check(received)
+        };
+        assert_eq!(check(len, &|_| ()), Ok(()));
+        assert!(check(len - 8, &|_| ()).is_err());
+        assert!(check(10, &|_| ()).is_err());
+        assert!(check(len, &|slab| slab.words[slab.layout.count / 8] = u64::MAX).is_err());
+        assert!(check(len, &|slab| slab.words[slab.layout.records / 8] = 77).is_err());
+    }
+}
