@@ -1,1 +1,38 @@
 //! What happens in one step: rules, account, costs, reward; and many environments at once over rayon.
+//! Nothing here touches a file, a socket or a clock.
+//!
+//! # Layout
+//! - [`environment`]: the trait that every environment fulfils, and what it tells.
+//! - [`batch`]: many states of one environment, stepped together; [`any`]: the same for any environment.
+//! - [`portfolio`]: trading one symbol's bars with target positions; the environment that users come for.
+//! - [`account`], [`costs`]: cash, shares, fills, and what they cost.
+//! - [`market_data`], [`scaler`], [`episodes`]: the table it plays on, how features are scaled, and which
+//!   rows an episode may touch.
+//! - [`cartpole`], [`ou`], [`probe`]: environments with known answers, which learners are tested on.
+pub mod account;
+pub mod any;
+pub mod batch;
+pub mod cartpole;
+pub mod costs;
+pub mod environment;
+pub mod episodes;
+pub mod error;
+pub mod market_data;
+pub mod ou;
+pub mod portfolio;
+pub mod probe;
+pub mod scaler;
+#[doc(hidden)]
+pub mod testing;
+
+pub use any::{AnyBatch, AnyEnvironment};
+pub use batch::{Actions, Autoreset, Batch, Outputs};
+pub use costs::{CostModel, Costs};
+pub use environment::{
+    AccountSummary, ActionSpace, Environment, EpisodeKey, EpisodeStatistics, Fill, TraceRow, Transition,
+};
+pub use episodes::{EpisodeLength, EpisodeRules, SessionRange, Split, Start};
+pub use error::{ActionError, EnvError};
+pub use market_data::MarketData;
+pub use portfolio::{Portfolio, PortfolioRules};
+pub use scaler::Scaler;

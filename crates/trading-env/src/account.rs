@@ -1,0 +1,207 @@
+//! Cash and shares in double precision, and how an order changes them.
+
+use crate::costs::{CostModel, Costs, Side};
+use crate::environment::Fill;
+
+/// Rounds of the fixed point that finds an order's size. Charges are at most about a hundredth of an order's
+/// value, so each round gains at least two digits.
+const SIZE_ROUNDS: usize = 8;
+/// How far below the exact size an order stays, so that rounding never makes a full long borrow.
+const SIZE_MARGIN: f64 = 1e-12;
+
+/// What orders meet in the market.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Terms {
+    /// The charges.
+    pub costs: CostModel,
+    /// How much worse than the bar's price a fill is, as a fraction of it.
+    pub slippage: f64,
+    /// Whether shares come whole.
+    pub whole_shares: bool,
+}
+
+/// One account in one symbol.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Account {
+    /// Money; the proceeds of a short sale are in it.
+    pub cash: f64,
+    /// Shares held; negative if short.
+    pub shares: f64,
+    /// The average price at which the shares came in.
+    pub entry_price: f64,
+    /// What trading cost so far, by kind.
+    pub costs: Costs,
+    /// How many orders were filled.
+    pub n_trades: u32,
+    /// The sum over orders of traded value over equity.
+    pub turnover: f64,
+    /// The session in which the depository last charged.
+    depository_session: i32,
+}
+
+impl Account {
+    /// An account that holds `capital` in money.
+    pub fn new(capital: f64) -> Self {
+        Self {
+            cash: capital,
+            shares: 0.0,
+            entry_price: 0.0,
+            costs: Costs::default(),
+            n_trades: 0,
+            turnover: 0.0,
+            depository_session: i32::MIN,
+        }
+    }
+
+    /// What the account is worth if a share is worth `price`.
+    pub fn equity(&self, price: f64) -> f64 {
+        self.shares.mul_add(price, self.cash)
+    }
+
+    /// What the held shares gained since they came in, at `price`.
+    pub fn unrealised(&self, price: f64) -> f64 {
+        self.shares * (price - self.entry_price)
+    }
+
+    /// Brings the position to `level` times the equity that is left after this order's own costs, so that
+    /// `level` 1 spends all the money and never more. `price` is the bar's; the fill is worse by the slippage.
+    pub fn trade_to(&mut self, level: f64, price: f64, session: i32, terms: &Terms) -> Fill {
+        let target_shares = self.target_shares(level, price, session, terms);
+        let bought = target_shares - self.shares;
+        if bought == 0.0 {
+            return Fill::default();
+        }
+        let equity_before = self.equity(price);
+        let (costs, fill_price) = self.order_costs(bought, price, session, terms);
+        if costs.depository > 0.0 {
+            self.depository_session = session;
+        }
+        self.entry_price = if target_shares == 0.0 {
+            0.0
+        } else if self.shares * target_shares <= 0.0 {
+            fill_price
+        } else if target_shares.abs() > self.shares.abs() {
+            (self.shares * self.entry_price + bought * fill_price) / target_shares
+        } else {
+            self.entry_price
+        };
+        self.cash -= bought * fill_price + costs.charges();
+        self.shares = target_shares;
+        self.costs += costs;
+        self.n_trades += 1;
+        if equity_before > 0.0 {
+            self.turnover += bought.abs() * price / equity_before;
+        }
+        Fill { shares: bought, price: fill_price }
+    }
+
+    fn target_shares(&self, level: f64, price: f64, session: i32, terms: &Terms) -> f64 {
+        if level == 0.0 {
+            return 0.0;
+        }
+        let equity_before = self.equity(price);
+        let mut equity_after = equity_before;
+        let mut shares = self.shares;
+        for _ in 0..SIZE_ROUNDS {
+            shares = level * equity_after * (1.0 - SIZE_MARGIN) / price;
+            let (costs, _) = self.order_costs(shares - self.shares, price, session, terms);
+            let refined = equity_before - costs.total();
+            let change = refined - equity_after;
+            equity_after = refined;
+            if change.abs() <= 1e-15 * equity_before.abs() {
+                break;
+            }
+        }
+        if terms.whole_shares { shares.trunc() } else { shares }
+    }
+
+    /// What buying `bought` shares costs (selling, if negative), and the price of the fill.
+    fn order_costs(&self, bought: f64, price: f64, session: i32, terms: &Terms) -> (Costs, f64) {
+        let (side, fill_price) = if bought > 0.0 {
+            (Side::Buy, price * (1.0 + terms.slippage))
+        } else {
+            (Side::Sell, price * (1.0 - terms.slippage))
+        };
+        let sells_held_shares = side == Side::Sell && self.shares > 0.0 && session != self.depository_session;
+        let mut costs = terms.costs.charge(side, bought.abs() * fill_price, sells_held_shares);
+        costs.slippage = bought.abs() * price * terms.slippage;
+        (costs, fill_price)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(costs: &str, slippage_bps: f64, whole_shares: bool) -> Terms {
+        Terms { costs: CostModel::parse(costs).unwrap(), slippage: slippage_bps * 1e-4, whole_shares }
+    }
+
+    #[test]
+    fn a_full_long_spends_everything_and_borrows_nothing() {
+        for (model, bps) in [("none", 0.0), ("bps:10", 0.0), ("nse-delivery", 5.0), ("nse-intraday", 100.0)] {
+            for price in [0.05, 7.3, 333.35, 91_234.5] {
+                let terms = terms(model, bps, false);
+                let mut account = Account::new(100_000.0);
+                account.trade_to(1.0, price, 0, &terms);
+                assert!((0.0..1e-6).contains(&account.cash), "{model} {price}: cash {}", account.cash);
+                let spent = 100_000.0 - account.equity(price);
+                assert!((spent - account.costs.total()).abs() < 1e-6, "{model} {price}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_delivery_round_trip_in_whole_shares_is_right_to_the_paisa() {
+        let terms = terms("nse-delivery", 0.0, true);
+        let mut account = Account::new(100_000.0);
+        // 1.0011874 of a share's price is paid a share: 332 shares at 300 are 99,600.00, and cost
+        // STT 99.60 + stamp 14.94 + (exchange 3.05772 + SEBI 0.0996) × 1.18 = 118.2656376.
+        let fill = account.trade_to(1.0, 300.0, 0, &terms);
+        assert_eq!(fill, Fill { shares: 332.0, price: 300.0 });
+        assert!((account.cash - (400.0 - 118.265_637_6)).abs() < 1e-9);
+        // Sold at 310: 102,920.00, less STT 102.92, (3.159644 + 0.10292) × 1.18 = 3.84982552, depository 15.34.
+        account.trade_to(0.0, 310.0, 1, &terms);
+        assert!((account.cash - (281.734_362_4 + 102_920.0 - 102.92 - 3.849_825_52 - 15.34)).abs() < 1e-9);
+        assert_eq!((account.shares, account.n_trades), (0.0, 2));
+    }
+
+    #[test]
+    fn an_intraday_short_with_slippage_is_right_to_the_paisa() {
+        let terms = terms("nse-intraday", 10.0, true);
+        let mut account = Account::new(50_000.0);
+        // Sold at 499.50: 99 shares give 49,450.50; brokerage 14.83515, STT 12.362625,
+        // exchange and SEBI 1.56758085, GST 0.18 × 16.40273085.
+        account.trade_to(-1.0, 500.0, 0, &terms);
+        assert_eq!(account.shares, -99.0);
+        let charges = 14.83515 + 12.362_625 + 1.567_580_85 + 0.18 * 16.402_730_85;
+        assert!((account.cash - (50_000.0 + 49_450.5 - charges)).abs() < 1e-9);
+        assert!((account.costs.slippage - 99.0 * 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_depository_charges_once_a_day() {
+        let terms = terms("nse-delivery", 0.0, false);
+        let mut account = Account::new(100_000.0);
+        for level in [1.0, 0.5, 0.0] {
+            account.trade_to(level, 100.0, 3, &terms);
+        }
+        assert_eq!(account.costs.depository, 15.34);
+        account.trade_to(1.0, 100.0, 4, &terms);
+        account.trade_to(0.0, 100.0, 4, &terms);
+        assert_eq!(account.costs.depository, 30.68);
+    }
+
+    #[test]
+    fn the_entry_price_averages_purchases_and_restarts_when_the_side_flips() {
+        let terms = terms("none", 0.0, false);
+        let mut account = Account::new(1_000.0);
+        account.trade_to(0.5, 10.0, 0, &terms);
+        account.trade_to(1.0, 20.0, 0, &terms);
+        // 50 shares at 10, then 1,500 of equity buys 75 in all: 25 more at 20.
+        assert!((account.entry_price - (50.0 * 10.0 + 25.0 * 20.0) / 75.0).abs() < 1e-9);
+        account.trade_to(-1.0, 20.0, 0, &terms);
+        assert_eq!(account.entry_price, 20.0);
+        assert_eq!(account.unrealised(21.0), account.shares);
+    }
+}

@@ -1,0 +1,77 @@
+//! What can be wrong with a specification or an action.
+
+use crate::episodes::SessionRange;
+
+/// Rules, ranges or data that make no environment.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum EnvError {
+    /// A cost model that is none.
+    #[error("{0:?} is not a cost model (none, bps:N up to 1000, nse-delivery, nse-intraday)")]
+    CostModel(String),
+    /// The embedded rate table does not parse.
+    #[error("the embedded rate table: {0}")]
+    RateTable(String),
+    /// A known-answer environment that does not exist, or has no such parameter.
+    #[error("{0:?} is not an environment (portfolio, cartpole, ou:rho=0.95,cost=0.1, probe:1 to probe:5)")]
+    UnknownEnvironment(String),
+    /// A rule of the portfolio outside its domain.
+    #[error("{0}")]
+    Rule(String),
+    /// More days held out than there are.
+    #[error(
+        "{held_out} days held out ({validation_days} for validation, {test_days} for test) leave none to train on: the data has {n_sessions} sessions"
+    )]
+    HeldOut {
+        /// All held-out days.
+        held_out: u64,
+        /// Of them for validation.
+        validation_days: u32,
+        /// Of them for the test.
+        test_days: u32,
+        /// Sessions in the calendar.
+        n_sessions: usize,
+    },
+    /// A range outside the calendar.
+    #[error("sessions {} to {} are not all in the calendar, which has {n_sessions}", range.first, range.last)]
+    OutsideCalendar {
+        /// The range asked for.
+        range: SessionRange,
+        /// Sessions in the calendar.
+        n_sessions: usize,
+    },
+    /// A range without a single step.
+    #[error(
+        "sessions {} to {} have no two bars in a row with every feature known ({n_rows} rows, {n_complete} of them complete); take more bars, or features with shorter lookbacks", range.first, range.last
+    )]
+    NothingToPlay {
+        /// The range asked for.
+        range: SessionRange,
+        /// Rows in it.
+        n_rows: usize,
+        /// Rows in it without a null.
+        n_complete: usize,
+    },
+}
+
+/// An action that the batch refuses; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ActionError {
+    /// Not one action an environment.
+    #[error("{got} actions for {n_envs} environments")]
+    Count {
+        /// How many came.
+        got: usize,
+        /// How many there must be.
+        n_envs: usize,
+    },
+    /// An action outside the action space.
+    #[error("environment {env}: action {action} is not in 0..{n_choices}")]
+    OutOfRange {
+        /// Whose action.
+        env: usize,
+        /// What came.
+        action: i32,
+        /// How many choices there are.
+        n_choices: u32,
+    },
+}
