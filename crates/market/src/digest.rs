@@ -1,0 +1,68 @@
+//! SHA-256 over files and over tables, so that a result can name exactly what it was made from.
+
+use sha2::{Digest, Sha256};
+
+use crate::{FeatureColumn, FeatureTable};
+
+/// SHA-256 of bytes, in hexadecimal.
+pub fn hex_sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 over the values of a table, in hexadecimal: symbols, feature names, times, sessions, bars and
+/// features, but not what the file says about itself beyond that. Two files that hold the same numbers have the
+/// same digest however they were encoded.
+pub fn table_sha256(table: &FeatureTable) -> String {
+    let mut hasher = Sha256::new();
+    let text = |hasher: &mut Sha256, text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    for date in &table.info.calendar {
+        text(&mut hasher, date);
+    }
+    for feature in &table.info.features {
+        text(&mut hasher, &feature.name);
+    }
+    for symbol in &table.symbols {
+        let bars = &symbol.bars;
+        text(&mut hasher, &bars.symbol);
+        hasher.update((bars.len() as u64).to_le_bytes());
+        update(&mut hasher, &bars.ts, |value| value.to_le_bytes());
+        update(&mut hasher, &bars.session, |value| value.to_le_bytes());
+        for column in [&bars.open, &bars.high, &bars.low, &bars.close, &bars.volume] {
+            update(&mut hasher, column, |value| value.to_le_bytes());
+        }
+        for column in &symbol.columns {
+            match column {
+                FeatureColumn::F32(values) => update(&mut hasher, values, |value| value.to_le_bytes()),
+                FeatureColumn::F64(values) => update(&mut hasher, values, |value| value.to_le_bytes()),
+            }
+        }
+    }
+    hex(&hasher.finalize())
+}
+
+fn update<T: Copy, const N: usize>(hasher: &mut Sha256, values: &[T], bytes: impl Fn(T) -> [u8; N]) {
+    let mut buffer = Vec::with_capacity(4_096 * N);
+    for part in values.chunks(4_096) {
+        buffer.clear();
+        part.iter().for_each(|&value| buffer.extend_from_slice(&bytes(value)));
+        hasher.update(&buffer);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[digit as usize] as char).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_a_known_text_is_known() {
+        assert_eq!(hex_sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

@@ -1,0 +1,113 @@
+//! Known answers for whole files, through [`load`].
+
+use super::*;
+
+/// A folder of its own that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("market-load-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+const FIVE_MINUTES: &str = "date,open,high,low,close,volume\n\
+    2024-01-01 09:15:00+05:30,1,1,1,1,5\n2024-01-01 09:20:00+05:30,2,2,2,2,5\n2024-01-01 09:25:00+05:30,2,2,2,2,5\n\
+    2024-01-02 09:15:00+05:30,2,2,2,2,5\n2024-01-02 09:20:00+05:30,2,2,2,2,5\n2024-01-02 09:25:00+05:30,2,2,2,2,5\n";
+
+fn load_all(paths: &[PathBuf], options: &LoadOptions) -> std::result::Result<Batch, String> {
+    load(paths, options, &|| true).map_err(|error| error.to_string())
+}
+
+#[test]
+fn intraday_bars_are_known_an_interval_after_their_stamp() {
+    let folder = Folder::new("intraday");
+    let path = folder.file("BPCL.csv", FIVE_MINUTES);
+    let batch = load_all(&[path.clone()], &LoadOptions::default()).unwrap();
+    assert_eq!((batch.bar_seconds, batch.timezone.as_str()), (300, "+05:30"));
+    assert_eq!(batch.calendar, ["2024-01-01", "2024-01-02"]);
+    let bars = &batch.symbols[0];
+    assert_eq!((bars.symbol.as_str(), bars.session.as_slice()), ("BPCL", [0, 0, 0, 1, 1, 1].as_slice()));
+    let zone = timestamp::zone_by_name("+05:30").unwrap();
+    assert_eq!(timestamp::display(bars.ts[0], &zone), "2024-01-01 09:20");
+    assert!(batch.notes.is_empty() && batch.findings[0].is_empty(), "{:?}", batch.notes);
+    let close = LoadOptions { stamp: Some(StampMeaning::Close), ..LoadOptions::default() };
+    let batch = load_all(&[path], &close).unwrap();
+    assert_eq!(timestamp::display(batch.symbols[0].ts[0], &zone), "2024-01-01 09:15");
+}
+
+#[test]
+fn daily_bars_are_known_at_the_close_of_the_session() {
+    let folder = Folder::new("daily");
+    let text =
+        "Date,Open,High,Low,Close,Volume\n2024-01-01,1,1,1,1,1\n2024-01-02,1,1,1,1,1\n2024-01-03,1,1,1,1,1\n";
+    let batch = load_all(&[folder.file("X.csv", text)], &LoadOptions::default()).unwrap();
+    assert_eq!(batch.bar_seconds, 86_400);
+    let zone = timestamp::zone_by_name("Asia/Kolkata").unwrap();
+    assert_eq!(timestamp::display(batch.symbols[0].ts[1], &zone), "2024-01-02 15:30");
+    assert!(
+        batch.notes[0].ends_with("taken for Asia/Kolkata (change it with --timezone)"),
+        "{:?}",
+        batch.notes
+    );
+}
+
+#[test]
+fn several_files_share_one_calendar_and_are_sorted() {
+    let folder = Folder::new("batch");
+    let other = FIVE_MINUTES.replace("2024-01-01", "2023-12-29");
+    let paths = [folder.file("B.csv", FIVE_MINUTES), folder.file("A.csv", &other)];
+    let batch = load_all(&paths, &LoadOptions::default()).unwrap();
+    assert_eq!(batch.calendar, ["2023-12-29", "2024-01-01", "2024-01-02"]);
+    let sessions: Vec<_> = batch.symbols.iter().map(|bars| (bars.symbol.as_str(), bars.session[0])).collect();
+    assert_eq!(sessions, [("A", 0), ("B", 1)]);
+}
+
+#[test]
+fn a_repeated_day_is_dropped_and_reported() {
+    let folder = Folder::new("repeated");
+    let first_day: String = FIVE_MINUTES.lines().skip(1).take(3).map(|line| format!("{line}\n")).collect();
+    let path = folder.file("A.csv", &format!("{FIVE_MINUTES}{first_day}"));
+    let batch = load_all(&[path], &LoadOptions::default()).unwrap();
+    assert_eq!(batch.symbols[0].len(), 6);
+    assert_eq!(batch.findings[0][0].to_string(), "3 exact copies of rows dropped (first: line 8)");
+}
+
+#[test]
+fn simulated_bars_cannot_be_called_real() {
+    let folder = Folder::new("label");
+    let labelled = format!("# simulated by market::simulate 1, seed 7\n{FIVE_MINUTES}");
+    let real = LoadOptions { source: Some("NSE".into()), ..LoadOptions::default() };
+    let error = load_all(&[folder.file("A.csv", &labelled)], &real).unwrap_err();
+    assert!(error.contains("--source cannot call it real"), "{error}");
+    let batch = load_all(&[folder.file("B.csv", FIVE_MINUTES)], &real).unwrap();
+    assert_eq!(batch.provenance, Provenance::Real { source: "NSE".into() });
+}
+
+#[test]
+fn what_does_not_fit_together_is_one_line() {
+    let folder = Folder::new("misfit");
+    let daily = "Date,Open,High,Low,Close\n2024-01-01,1,1,1,1\n2024-01-02,1,1,1,1\n";
+    let a = folder.file("A.csv", FIVE_MINUTES);
+    let b = folder.file("B.csv", daily);
+    let error = load_all(&[a.clone(), b], &LoadOptions::default()).unwrap_err();
+    assert_eq!(error, "A has bars of 300 s and B of 86400 s (run them apart)");
+    let error = load_all(&[a.clone(), a], &LoadOptions::default()).unwrap_err();
+    assert!(error.contains("holds A, as"), "{error}");
+    let missing = folder.0.join("missing.csv");
+    assert!(load_all(&[missing], &LoadOptions::default()).unwrap_err().contains("missing.csv: No such file"));
+}

@@ -1,0 +1,214 @@
+//! What a careful person would want to know about bars before trusting them: everything odd is counted, with
+//! its first example. Nothing here changes a bar.
+
+use std::fmt;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::{Bars, timestamp};
+
+/// A kind of oddity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Oddity {
+    /// Unusable rows left out by `--bad-rows skip`.
+    SkippedRows,
+    /// Exact copies of earlier rows, dropped.
+    ExactCopies,
+    /// Rows at odds with an earlier one of the same time, settled by `--dedup`.
+    SettledConflicts,
+    /// Rows that stepped back in time, put in place by `--sort`.
+    SortedRows,
+    /// Bars in which nothing was traded.
+    ZeroVolume,
+    /// Opens or closes outside low to high.
+    OutsideRange,
+    /// Closes far from both neighbours, which agree: bad ticks.
+    RevertingSpikes,
+    /// Opens over the previous close near 1/2, 2/3, 2, 3 and their like.
+    SplitLikeJumps,
+    /// Distances within a session longer than the bar interval.
+    SessionGaps,
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SkippedRows => "bad rows skipped",
+            Self::ExactCopies => "exact copies of rows dropped",
+            Self::SettledConflicts => "conflicting rows settled",
+            Self::SortedRows => "rows put in order",
+            Self::ZeroVolume => "bars without volume",
+            Self::OutsideRange => "bars with open or close outside low to high",
+            Self::RevertingSpikes => "spikes that revert",
+            Self::SplitLikeJumps => "split-like jumps (prices look unadjusted)",
+            Self::SessionGaps => "gaps inside a session",
+        })
+    }
+}
+
+/// How often an oddity occurs, and where first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What is odd.
+    pub oddity: Oddity,
+    /// How often.
+    pub count: usize,
+    /// Where first, with the values.
+    pub first: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} (first: {})", self.count, self.oddity, self.first)
+    }
+}
+
+/// The ratios that bonus issues and splits leave behind, with their inverses.
+const SPLIT_RATIOS: [f64; 7] = [1.0 / 2.0, 1.0 / 3.0, 2.0 / 3.0, 1.0 / 4.0, 1.0 / 5.0, 1.0 / 10.0, 3.0 / 5.0];
+/// How near an open over the previous close must come to such a ratio.
+const SPLIT_TOLERANCE: f64 = 0.04;
+/// A spike moves at least so far (in logarithms) …
+const SPIKE_FLOOR: f64 = 0.05;
+/// … and so many times the median move.
+const SPIKE_IN_MEDIANS: f64 = 12.0;
+/// The neighbours of a spike differ by less than this part of it.
+const SPIKE_RESIDUE: f64 = 0.2;
+
+/// Inspects the bars of one symbol. Where the source has no volume, its absence is no oddity.
+pub fn inspect(bars: &Bars, bar_seconds: u32, has_volume: bool, zone: &TimeZone) -> Vec<Finding> {
+    let mut findings = Findings { list: Vec::new() };
+    let when = |bar: usize| timestamp::display(bars.ts[bar], zone);
+    let spike = spike_threshold(&bars.close);
+    for bar in 0..bars.len() {
+        let (open, high, low, close) = (bars.open[bar], bars.high[bar], bars.low[bar], bars.close[bar]);
+        if has_volume && bars.volume[bar] == 0.0 {
+            findings.add(Oddity::ZeroVolume, || when(bar));
+        }
+        if open.max(close) > high || open.min(close) < low {
+            findings.add(Oddity::OutsideRange, || {
+                format!("{}: open {open}, high {high}, low {low}, close {close}", when(bar))
+            });
+        }
+        if bar == 0 {
+            continue;
+        }
+        let before = bars.close[bar - 1];
+        let next = bars.close.get(bar + 1).copied();
+        let move_in = (close / before).ln();
+        let reverts = |next: f64| (next / before).ln().abs() < SPIKE_RESIDUE * move_in.abs();
+        if move_in.abs() > spike && next.is_some_and(reverts) {
+            findings.add(Oddity::RevertingSpikes, || {
+                format!("{}: close {close} after {before} and before {}", when(bar), next.unwrap_or(close))
+            });
+        } else if bars.session[bar] != bars.session[bar - 1]
+            && is_split_like(open / before)
+            && is_split_like(close / before)
+        {
+            findings
+                .add(Oddity::SplitLikeJumps, || format!("{}: open {open} after close {before}", when(bar)));
+        }
+        let distance = bars.ts[bar] - bars.ts[bar - 1];
+        let interval = i64::from(bar_seconds) * 1_000_000;
+        if bars.session[bar] == bars.session[bar - 1] && distance > interval {
+            findings.add(Oddity::SessionGaps, || {
+                format!("{}: {} bars missing before it", when(bar), (distance - 1) / interval)
+            });
+        }
+    }
+    findings.list.sort_by_key(|finding| finding.oddity);
+    findings.list
+}
+
+struct Findings {
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn add(&mut self, oddity: Oddity, first: impl FnOnce() -> String) {
+        match self.list.iter_mut().find(|finding| finding.oddity == oddity) {
+            Some(finding) => finding.count += 1,
+            None => self.list.push(Finding { oddity, count: 1, first: first() }),
+        }
+    }
+}
+
+fn spike_threshold(close: &[f64]) -> f64 {
+    let mut moves: Vec<f64> = close.windows(2).map(|pair| (pair[1] / pair[0]).ln().abs()).collect();
+    if moves.is_empty() {
+        return f64::INFINITY;
+    }
+    let middle = moves.len() / 2;
+    let (_, median, _) = moves.select_nth_unstable_by(middle, f64::total_cmp);
+    (*median * SPIKE_IN_MEDIANS).max(SPIKE_FLOOR)
+}
+
+/// Whether a price ratio is near one that a split leaves. The close of the day may stray twice as far as the
+/// tolerance without hiding the split that the open shows, hence the same test for both with one width.
+fn is_split_like(ratio: f64) -> bool {
+    SPLIT_RATIOS.iter().any(|&split| {
+        let near = |target: f64| (ratio / target - 1.0).abs() < SPLIT_TOLERANCE;
+        near(split) || near(1.0 / split)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One bar a session at the given closes, flat otherwise.
+    fn daily(closes: &[f64]) -> Bars {
+        let n = closes.len();
+        Bars {
+            symbol: "A".into(),
+            ts: (0..n as i64).map(|day| day * 86_400_000_000).collect(),
+            session: (0..n as i32).collect(),
+            open: closes.to_vec(),
+            high: closes.to_vec(),
+            low: closes.to_vec(),
+            close: closes.to_vec(),
+            volume: vec![1.0; n],
+        }
+    }
+
+    fn found(bars: &Bars, bar_seconds: u32) -> Vec<(Oddity, usize)> {
+        let findings = inspect(bars, bar_seconds, true, &TimeZone::UTC);
+        findings.iter().map(|finding| (finding.oddity, finding.count)).collect()
+    }
+
+    #[test]
+    fn quiet_bars_have_nothing_to_report() {
+        assert_eq!(found(&daily(&[100.0, 101.0, 99.5, 100.0, 92.0]), 86_400), []);
+    }
+
+    #[test]
+    fn spikes_and_splits_are_told_apart() {
+        assert_eq!(
+            found(&daily(&[100.0, 101.0, 600.0, 101.0, 100.0, 101.0, 100.0]), 86_400),
+            [(Oddity::RevertingSpikes, 1)]
+        );
+        assert_eq!(found(&daily(&[100.0, 101.0, 50.0, 51.0, 34.0]), 86_400), [(Oddity::SplitLikeJumps, 2)]);
+        assert_eq!(found(&daily(&[100.0, 101.0, 85.0, 84.0]), 86_400), []);
+    }
+
+    #[test]
+    fn zero_volume_impossible_prices_and_gaps_are_counted_with_the_first() {
+        let mut bars = daily(&[100.0; 5]);
+        bars.volume[2] = 0.0;
+        bars.high[3] = 99.0;
+        bars.session = vec![0; 5];
+        bars.ts = [0, 300, 600, 1_500, 1_800].map(|second| second * 1_000_000).to_vec();
+        let findings = inspect(&bars, 300, true, &TimeZone::UTC);
+        let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "1 bars without volume (first: 1970-01-01 00:10)",
+                "1 bars with open or close outside low to high (first: 1970-01-01 00:25: open 100, high 99, low \
+                 100, close 100)",
+                "1 gaps inside a session (first: 1970-01-01 00:25: 2 bars missing before it)",
+            ]
+        );
+    }
+}

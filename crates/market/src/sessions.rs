@@ -1,0 +1,123 @@
+//! Intervals, sessions and years, found out from the bars themselves.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+
+use crate::Bars;
+use crate::load::StampMeaning;
+use crate::rows::Row;
+use crate::timestamp;
+
+/// Seconds in a day; bars of this length or longer are daily bars.
+pub const SECONDS_PER_DAY: u32 = 86_400;
+
+const MICROS_PER_SECOND: i64 = 1_000_000;
+/// A shorter span says too little about a year's holidays; the usual number of sessions is taken instead.
+const DAYS_TO_COUNT_A_YEAR_FROM: f64 = 60.0;
+const SESSIONS_PER_YEAR: f64 = 252.0;
+
+/// Seconds from one bar to the next: the commonest distance within a day, or in whole days where most days
+/// have one bar. `None` for fewer than two rows.
+pub fn bar_seconds(rows: &[Row]) -> Option<u32> {
+    let n_days = 1 + rows.windows(2).filter(|pair| pair[0].day != pair[1].day).count();
+    let mut distances: BTreeMap<i64, usize> = BTreeMap::new();
+    let is_daily = rows.len() < n_days * 3 / 2 + 1;
+    for pair in rows.windows(2) {
+        if is_daily {
+            *distances
+                .entry(i64::from(pair[1].day - pair[0].day) * i64::from(SECONDS_PER_DAY))
+                .or_default() += 1;
+        } else if pair[0].day == pair[1].day {
+            *distances.entry((pair[1].stamp - pair[0].stamp) / MICROS_PER_SECOND).or_default() += 1;
+        }
+    }
+    distances.remove(&0);
+    // Of equally common distances the shortest, so that the answer does not depend on chance.
+    let commonest = distances.into_iter().min_by_key(|&(distance, n)| (std::cmp::Reverse(n), distance));
+    commonest.and_then(|(distance, _)| u32::try_from(distance).ok())
+}
+
+/// When the close of a row is known, in microseconds since 1970 in UTC: for intraday bars the stamp itself or
+/// an interval later, for daily bars the close of the session.
+pub fn known_at(
+    row: &Row,
+    bar_seconds: u32,
+    meaning: Option<StampMeaning>,
+    session_close: Time,
+    zone: &TimeZone,
+) -> Option<i64> {
+    if bar_seconds >= SECONDS_PER_DAY {
+        return timestamp::civil_to_micros(timestamp::day_date(row.day).to_datetime(session_close), zone);
+    }
+    match meaning.unwrap_or(StampMeaning::Open) {
+        StampMeaning::Open => row.stamp.checked_add(i64::from(bar_seconds) * MICROS_PER_SECOND),
+        StampMeaning::Close => Some(row.stamp),
+    }
+}
+
+/// Bars in a year, counted from the data: the median over the symbols of bars by the year they span, or of
+/// bars a session where they span too little.
+pub fn bars_per_year(symbols: &[Bars]) -> f64 {
+    let mut counts: Vec<f64> = symbols.iter().filter(|bars| !bars.is_empty()).map(bars_per_year_of).collect();
+    counts.sort_by(f64::total_cmp);
+    counts.get(counts.len() / 2).copied().unwrap_or(SESSIONS_PER_YEAR)
+}
+
+fn bars_per_year_of(bars: &Bars) -> f64 {
+    let span = (bars.ts[bars.len() - 1] - bars.ts[0]) / MICROS_PER_SECOND;
+    let days = span as f64 / f64::from(SECONDS_PER_DAY);
+    if days >= DAYS_TO_COUNT_A_YEAR_FROM {
+        return bars.len() as f64 / (days / 365.25);
+    }
+    let mut lengths: Vec<usize> = bars.session.chunk_by(|a, b| a == b).map(<[i32]>::len).collect();
+    lengths.sort_unstable();
+    SESSIONS_PER_YEAR * lengths[lengths.len() / 2] as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(day: i32, minute: i64) -> Row {
+        let stamp = (i64::from(day) * 1_440 + minute) * 60 * MICROS_PER_SECOND;
+        Row { stamp, day, line: 0, open: 1.0, high: 1.0, low: 1.0, close: 1.0, volume: 0.0 }
+    }
+
+    #[test]
+    fn the_interval_is_the_commonest_within_a_day() {
+        let mut rows: Vec<Row> = (0..6).map(|bar| row(0, bar * 5)).collect();
+        rows.extend([row(1, 0), row(1, 5), row(1, 15)]);
+        assert_eq!(bar_seconds(&rows), Some(300));
+        let daily: Vec<Row> = [0, 1, 2, 3, 4, 7, 8, 9].map(|day| row(day, 0)).to_vec();
+        assert_eq!(bar_seconds(&daily), Some(SECONDS_PER_DAY));
+        assert_eq!(bar_seconds(&daily[..1]), None);
+        let weekly: Vec<Row> = [0, 7, 14].map(|day| row(day, 0)).to_vec();
+        assert_eq!(bar_seconds(&weekly), Some(7 * SECONDS_PER_DAY));
+    }
+
+    #[test]
+    fn a_close_is_known_at_the_end_of_its_bar_or_session() {
+        let kolkata = timestamp::zone_by_name("Asia/Kolkata").unwrap();
+        let close = Time::constant(15, 30, 0, 0);
+        let at = |row: &Row, seconds, meaning| known_at(row, seconds, meaning, close, &kolkata).unwrap();
+        let bar = row(19_541, 225);
+        assert_eq!(at(&bar, 300, None), bar.stamp + 300 * MICROS_PER_SECOND);
+        assert_eq!(at(&bar, 300, Some(StampMeaning::Close)), bar.stamp);
+        let micros = at(&bar, SECONDS_PER_DAY, None);
+        assert_eq!(timestamp::display(micros, &kolkata), "2023-07-03 15:30");
+    }
+
+    #[test]
+    fn a_year_is_counted_where_the_span_allows() {
+        let daily = |days: &[i64]| Bars {
+            ts: days.iter().map(|day| day * 86_400 * MICROS_PER_SECOND).collect(),
+            session: (0..days.len() as i32).collect(),
+            ..Bars::default()
+        };
+        let year = daily(&(0..1_461).filter(|day| day % 7 < 5).collect::<Vec<_>>());
+        assert!((bars_per_year(&[year]) - 261.0).abs() < 1.0);
+        assert_eq!(bars_per_year(&[daily(&[0, 1, 2])]), 252.0);
+    }
+}
