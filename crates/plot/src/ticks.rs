@@ -155,7 +155,7 @@ fn times(low: f64, high: f64, wanted: usize, utc_offset_seconds: i32) -> Vec<Tic
                 .map(|(at, when)| time(at, &when, step))
                 .collect()
         }
-        _ => months(&first, high, (rough / (30.0 * DAY as f64)).ceil().max(1.0)),
+        _ => months(&first, high, (rough / (31.0 * DAY as f64)).ceil().max(1.0)),
     }
 }
 
