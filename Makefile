@@ -1,0 +1,126 @@
+# The front door. GNU make 3.81 and bash 3.2 are enough: what a Mac brings.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# What to train on.
+SYMBOL    ?= BPCL
+SYMBOLS   ?= $(SYMBOL)
+DATA      ?=
+SOURCE    ?=
+FEATURES  ?= core
+# The market, and how long to hold out.
+MARKET    ?= nse
+TEST_DAYS ?= 30
+# How to train.
+TIMESTEPS ?= 2000000
+ENVS      ?= 256
+SEED      ?= 1
+DEVICE    ?= auto
+THREADS   ?=
+RUN       ?= runs/$(NAME)
+# What `make data` fetches.
+INTERVAL  ?= 5m
+PERIOD    ?= 60d
+# Where `make install` puts things.
+PREFIX    ?= $(HOME)/.local
+
+BIN := target/release
+empty :=
+space := $(empty) $(empty)
+
+# A run is named after its symbols, or after the file in DATA.
+ifneq ($(strip $(DATA)),)
+  NAME := $(basename $(notdir $(DATA)))
+else
+  NAME := $(subst $(space),+,$(strip $(SYMBOLS)))
+endif
+
+# Real bars win over the sample; a symbol with neither names itself when its features are made.
+bars_of = $(firstword $(wildcard data/real/$(1).csv) $(wildcard data/sample/$(1).csv) data/real/$(1).csv)
+BARS := $(if $(strip $(DATA)),$(DATA),$(foreach symbol,$(SYMBOLS),$(call bars_of,$(symbol))))
+FEATURE_FILE := data/features/$(NAME).parquet
+FEATGEN_ARGS = --features '$(FEATURES)' $(if $(strip $(SOURCE)),--source '$(SOURCE)') \
+	$(if $(strip $(THREADS)),--threads $(THREADS))
+ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) --envs $(ENVS) --seed $(SEED) \
+	$(if $(strip $(THREADS)),--threads $(THREADS)) $(FEATURE_FILE)
+
+.PHONY: help setup build install features train eval monitor data test gates bench clean FORCE
+
+help: ## Say what each target and variable does
+	@echo 'usage: make TARGET [VARIABLE=value …]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  SYMBOL=$(SYMBOL)      what to trade; SYMBOLS="BPCL ITC" for several at once'
+	@echo '  DATA=             bars to use instead: a CSV or Parquet file; SOURCE="…" says where real ones come from'
+	@echo '  FEATURES=$(FEATURES)     which features; see `$(BIN)/featgen list`'
+	@echo '  MARKET=$(MARKET)        rules and costs: nse is intraday charges, shorts and square-off on intraday bars,'
+	@echo '                    delivery charges and long-only on daily ones; none is 10 basis points, shorts allowed'
+	@echo '  TEST_DAYS=$(TEST_DAYS)      trading days held out and judged on'
+	@echo '  TIMESTEPS=$(TIMESTEPS) environment steps to train for'
+	@echo '  ENVS=$(ENVS)          environments stepped at once'
+	@echo '  SEED=$(SEED)            of everything drawn at random'
+	@echo '  DEVICE=$(DEVICE)       where networks live: auto, cpu, cuda, mps'
+	@echo '  THREADS=          threads for each tool; all cores if empty'
+	@echo '  RUN=runs/NAME     where runs are kept'
+	@echo '  INTERVAL=$(INTERVAL)       bars that `make data` fetches; PERIOD=$(PERIOD) how far back'
+	@echo '  PREFIX=~/.local   where `make install` puts the tools'
+
+setup: ## Fetch libtorch (DEVICE=cuda for the CUDA build); does nothing when it is there
+	@DEVICE='$(DEVICE)' scripts/setup-libtorch.sh
+
+build: setup ## Compile the four tools
+	@cargo build --release --workspace --locked
+
+install: build ## Install the tools under PREFIX
+	@scripts/install.sh '$(PREFIX)'
+
+# Remembers what the features were made with, so that another specification or source makes them anew.
+$(FEATURE_FILE).args: FORCE
+	@mkdir -p $(dir $@)
+	@printf '%s\n' "$(BARS) $(subst ",,$(FEATGEN_ARGS))" | cmp -s - $@ || \
+		printf '%s\n' "$(BARS) $(subst ",,$(FEATGEN_ARGS))" > $@
+
+$(FEATURE_FILE): $(FEATURE_FILE).args $(BARS) | build
+	@$(BIN)/featgen $(FEATGEN_ARGS) -o $@ $(BARS)
+
+features: $(FEATURE_FILE) ## Compute the features of SYMBOL
+
+train: $(FEATURE_FILE) | build ## Train a policy on SYMBOL and judge it on days that it never saw
+	@mkdir -p '$(RUN)'
+	@status=0; \
+	$(BIN)/cpumon --summary short --output '$(RUN)/cpu.jsonl' -- \
+		$(BIN)/train ppo --out '$(RUN)' --timesteps $(TIMESTEPS) --envs $(ENVS) --seed $(SEED) \
+			--device $(DEVICE) $(if $(strip $(THREADS)),--threads $(THREADS)) -- $(ENVPOOL) || status=$$?; \
+	if [ $$status -eq 0 ]; then mv '$(RUN)/cpu.jsonl' '$(RUN)/latest/cpu.jsonl'; fi; \
+	exit $$status
+
+eval: $(FEATURE_FILE) | build ## Judge the newest policy of SYMBOL again, perhaps on other DATA
+	@$(BIN)/train eval --checkpoint '$(RUN)/latest' -- $(ENVPOOL)
+
+monitor: | build ## Show what the cores do, until Ctrl-C
+	@$(BIN)/cpumon
+
+data: ## Fetch real bars of SYMBOL into data/real (needs a network)
+	@for symbol in $(SYMBOLS); do \
+		python3 scripts/fetch-bars.py --symbol "$$symbol" --interval $(INTERVAL) --range $(PERIOD) || exit 1; \
+	done
+
+data/real/%.csv:
+	@echo 'make: no bars for $*: fetch real ones with `make data SYMBOL=$*`, or name a file with DATA=path' >&2; exit 1
+
+test: build ## Everything that must hold
+	@python3 tests/fetch_bars_test.py
+	@cargo test --release --workspace --locked
+
+gates: build ## What takes longer: learning to a known score, kills at random moments
+	@cargo test --release --workspace --locked --features pipe-tests/gates --test gates
+
+bench: build ## Speeds, as ratios against peers and limits; JSON under target/bench
+	@scripts/bench.sh
+
+clean: ## Remove what was built, and the features; runs, real data and libtorch stay
+	@cargo clean
+	@rm -rf data/features .venv

@@ -1,0 +1,179 @@
+//! The whole pipe, as people use it: bars to features, features to a server, a server to a learner.
+
+use std::fs;
+use std::path::PathBuf;
+
+use pipe_tests::{Place, Run, bin, until};
+use serde_json::Value;
+
+/// The one run directory under `out`.
+fn run_directory(out: &str) -> PathBuf {
+    let latest = fs::canonicalize(format!("{out}/latest")).expect("`latest` points to the run");
+    assert!(latest.join("config.toml").exists(), "{} has no config.toml", latest.display());
+    latest
+}
+
+fn report(out: &str) -> Value {
+    let text = fs::read_to_string(run_directory(out).join("report.json")).expect("a report");
+    serde_json::from_str(&text).expect("a report in JSON")
+}
+
+/// `train ppo` with little to do, up to the `--`.
+fn short_training(out: &str) -> Run {
+    Run::new("train").args([
+        "ppo",
+        "--quiet",
+        "--out",
+        out,
+        "--timesteps",
+        "16384",
+        "--envs",
+        "16",
+        "--rollout",
+        "64",
+        "--device",
+        "cpu",
+        "--seed",
+        "5",
+    ])
+}
+
+#[test]
+fn bars_become_a_policy_that_is_judged_on_days_it_never_saw() {
+    let place = Place::new();
+    let (features, out, cpu) = (place.features("BPCL", 40), place.text("runs"), place.text("cpu.jsonl"));
+    let train = bin("train").display().to_string();
+    let envpool = bin("envpool").display().to_string();
+    let outcome = Run::new("cpumon")
+        .args(["--summary", "short", "--output", &cpu, "--", &train, "ppo", "--quiet", "--out", &out])
+        .args(["--timesteps", "16384", "--envs", "16", "--rollout", "64", "--device", "cpu", "--"])
+        .args([&envpool, "--market", "nse", "--test-days", "10", "--envs", "16", &features])
+        .succeeds();
+
+    // The summary that a person sees.
+    let summary = outcome.stdout;
+    assert!(summary.lines().count() < 25, "{summary}");
+    for expected in ["SIMULATED", "buy and hold", "flat", "random", "steps", "report.html", "checkpoint"] {
+        assert!(summary.to_lowercase().contains(&expected.to_lowercase()), "no {expected:?} in:\n{summary}");
+    }
+    assert!(outcome.stderr.contains("cores"), "cpumon's line is missing:\n{}", outcome.stderr);
+
+    // The report that programs read.
+    let report = report(&out);
+    for key in ["provenance", "policy", "baselines", "steps_per_second", "time_split", "seeds", "config"] {
+        assert!(!report[key].is_null(), "report.json has no {key}");
+    }
+    assert_eq!(report["provenance"]["kind"], "simulated");
+    let directory = run_directory(&out);
+    for file in ["metrics.jsonl", "report.html", "trades.csv", "positions.csv"] {
+        assert!(fs::metadata(directory.join(file)).is_ok_and(|m| m.len() > 0), "no {file}");
+    }
+    assert!(directory.join("checkpoints").read_dir().expect("checkpoints").count() >= 2);
+    let html = fs::read_to_string(directory.join("report.html")).expect("a report");
+    assert!(html.contains("SIMULATED"), "a report on simulated data must say so");
+    assert!(!html.contains("http://") || html.contains("www.w3.org"), "the report must not need a network");
+
+    // Every line that cpumon wrote is JSON.
+    let samples = fs::read_to_string(cpu).expect("samples");
+    assert!(samples.lines().count() > 1);
+    assert!(samples.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{samples}");
+}
+
+#[test]
+fn a_policy_that_loses_to_buy_and_hold_says_so_first() {
+    let place = Place::new();
+    let (features, out) = (place.features("BPCL", 30), place.text("runs"));
+    let envpool = bin("envpool").display().to_string();
+    // 500 basis points a side: whoever trades loses, and sixteen steps teach nobody to stay flat.
+    let args =
+        ["--", &envpool, "--costs", "bps:500", "--square-off", "--test-days", "5", "--envs", "16", &features];
+    let outcome = short_training(&out).args(args).succeeds();
+    let report = report(&out);
+    let total = |account: &Value| account["total_return"].as_f64().expect("a total return");
+    let policy = total(&report["policy"]);
+    let hold = report["baselines"]
+        .as_object()
+        .and_then(|baselines| baselines.get("buy_and_hold"))
+        .map(total)
+        .expect("buy and hold among the baselines");
+    let first = outcome.stdout.lines().next().unwrap_or_default().to_lowercase();
+    let says_so = first.contains("does not beat buy and hold");
+    assert_eq!(says_so, policy <= hold, "policy {policy}, buy and hold {hold}, first line {first:?}");
+    // The cheap way out for this test would be a policy that wins: make sure that the case is the losing one.
+    assert!(policy <= hold, "a cost of 5 % a side was meant to lose: policy {policy}, hold {hold}");
+}
+
+#[test]
+fn training_over_a_socket_equals_training_over_a_pipe() {
+    let place = Place::new();
+    let features = place.features("BPCL", 30);
+    let socket = format!("unix:{}", place.text("envpool.sock"));
+    let server_args = ["--test-days", "5", "--envs", "16", "--market", "nse"];
+    let mut server = Run::new("envpool").args(server_args).args(["--listen", &socket, &features]).start();
+
+    let (piped, connected) = (place.text("piped"), place.text("connected"));
+    let envpool = bin("envpool").display().to_string();
+    short_training(&connected).args(["--connect", &socket]).succeeds();
+    short_training(&piped).args(["--", &envpool]).args(server_args).args([&features]).succeeds();
+    assert_eq!(report(&piped)["policy"], report(&connected)["policy"], "the transport must not change a bit");
+
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.wait(std::time::Duration::from_secs(20)).success(), "SIGTERM is a clean end");
+    assert!(!place.path("envpool.sock").exists(), "the socket goes with the server");
+}
+
+#[test]
+fn equal_configurations_give_equal_bits() {
+    let place = Place::new();
+    let features = place.features("BPCL", 30);
+    let envpool = bin("envpool").display().to_string();
+    let weights = |name: &str| {
+        let out = place.text(name);
+        let args = ["--", &envpool, "--test-days", "5", "--envs", "16", "--market", "nse", &features];
+        short_training(&out).args(args).succeeds();
+        let step = newest_checkpoint(&run_directory(&out));
+        fs::read(step.join("policy.safetensors")).expect("a policy")
+    };
+    assert_eq!(weights("one"), weights("two"));
+}
+
+fn newest_checkpoint(run: &std::path::Path) -> PathBuf {
+    let steps = fs::read_dir(run.join("checkpoints")).expect("checkpoints");
+    let numbered = steps.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let step: u64 = path.file_name()?.to_str()?.parse().ok()?;
+        Some((step, path))
+    });
+    numbered.max().expect("a checkpoint").1
+}
+
+#[test]
+fn a_killed_run_leaves_a_checkpoint_that_loads() {
+    let place = Place::new();
+    let (features, out) = (place.features("BPCL", 30), place.text("runs"));
+    let envpool = bin("envpool").display().to_string();
+    let server = ["--", envpool.as_str(), "--test-days", "5", "--envs", "16", "--market", "nse", &features];
+    let mut training = Run::new("train")
+        .args([
+            "ppo",
+            "--quiet",
+            "--out",
+            &out,
+            "--timesteps",
+            "100000000",
+            "--envs",
+            "16",
+            "--device",
+            "cpu",
+        ])
+        .args(server)
+        .start();
+    let checkpoints = place.path("runs/latest/checkpoints");
+    until("a checkpoint stands", || checkpoints.read_dir().is_ok_and(|steps| steps.count() > 0));
+    training.signal(rustix::process::Signal::KILL);
+    training.wait(std::time::Duration::from_secs(20));
+
+    let checkpoint = newest_checkpoint(&run_directory(&out)).display().to_string();
+    let judged = Run::new("train").args(["eval", "--checkpoint", &checkpoint]).args(server).succeeds();
+    assert!(judged.stdout.to_lowercase().contains("buy and hold"), "{}", judged.stdout);
+}

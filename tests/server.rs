@@ -1,0 +1,196 @@
+//! What `envpool` promises to any client: rewards that add up, the same bits for any thread count, several
+//! clients and sessions, a clean end.
+
+use std::time::Duration;
+
+use pipe_tests::{Guard, Place, Run, bin};
+use random::{Purpose, Stream};
+use wire::{Actions, Autoreset, Client, Episode, Open, Range, Start};
+
+fn spawn(args: &[&str]) -> Client {
+    let command: Vec<_> =
+        std::iter::once(bin("envpool").into_os_string()).chain(args.iter().map(Into::into)).collect();
+    Client::spawn(&command, "test").expect("envpool serves")
+}
+
+fn listen(place: &Place, args: &[&str]) -> (Guard, String) {
+    let address = format!("unix:{}", place.text("s"));
+    let server = Run::new("envpool").args(["--listen", &address]).args(args).start();
+    (server, address)
+}
+
+fn random_actions(stream: &mut Stream, n: usize) -> Vec<i32> {
+    (0..n).map(|_| stream.below(3) as i32).collect()
+}
+
+#[test]
+fn rewards_of_an_episode_add_up_to_the_log_of_its_equity() {
+    let place = Place::new();
+    let features = place.features("BPCL", 30);
+    for market in ["nse", "none"] {
+        let mut client = spawn(&["--market", market, "--test-days", "5", "--envs", "64", &features]);
+        let capital = client.spec().market.as_ref().expect("a market").rules.capital;
+        let open = Open { episode: Episode::Steps(97), ..Open::training(64, 9) };
+        let mut session = client.open(&open).expect("a session");
+        client.reset(&mut session).expect("first observations");
+        let mut sums = vec![0.0_f64; 64];
+        let mut stream = Stream::new(1, Purpose::Test, 0, 0);
+        let mut n_finished = 0;
+        for _ in 0..400 {
+            let actions = random_actions(&mut stream, 64);
+            client.step(&mut session, Actions::Discrete(&actions)).expect("a step");
+            for (sum, &reward) in sums.iter_mut().zip(session.slab().reward()) {
+                *sum += f64::from(reward);
+            }
+            for (record, costs, final_obs) in session.slab().finished() {
+                let env = record.env as usize;
+                let log_growth = (record.final_equity / capital).ln();
+                // The server's own sum is in f64; what went over the wire was narrowed to f32 step by step.
+                assert!((record.episode_return - log_growth).abs() < 1e-9, "{record:?}: {log_growth}");
+                assert!((sums[env] - log_growth).abs() < 1e-5, "{record:?}: {} sent", sums[env]);
+                assert!(
+                    record.trades > 0 && costs.iter().sum::<f64>() > 0.0,
+                    "costs are always in: {record:?}"
+                );
+                assert!(final_obs.iter().all(|x| x.is_finite()));
+                assert!(record.length <= 97);
+                sums[env] = 0.0;
+                n_finished += 1;
+            }
+        }
+        assert!(n_finished >= 64 * 4, "{n_finished} episodes ended");
+    }
+}
+
+#[test]
+fn one_thread_and_two_send_the_same_bits() {
+    let place = Place::new();
+    let features = place.features("BPCL", 30);
+    // Enough environments that two threads really share a batch.
+    let n = 3000;
+    let transcript = |threads: &str| {
+        let envs = n.to_string();
+        let mut client =
+            spawn(&["--threads", threads, "--envs", &envs, "--test-days", "5", "--market", "nse", &features]);
+        let mut session = client.open(&Open::training(n, 4)).expect("a session");
+        client.reset(&mut session).expect("first observations");
+        let mut bytes = session.slab().bytes().to_vec();
+        let mut stream = Stream::new(2, Purpose::Test, 0, 0);
+        for _ in 0..80 {
+            let actions = random_actions(&mut stream, n as usize);
+            client.step(&mut session, Actions::Discrete(&actions)).expect("a step");
+            bytes.extend_from_slice(session.slab().bytes());
+        }
+        bytes
+    };
+    assert!(transcript("1") == transcript("2"), "threads must not change a bit");
+}
+
+#[test]
+fn an_environment_plays_the_same_in_a_small_batch_and_a_large_one() {
+    let place = Place::new();
+    let features = place.features("BPCL", 30);
+    let mut client = spawn(&["--envs", "64", "--test-days", "5", "--market", "nse", &features]);
+    let mut small = client.open(&Open::training(3, 4)).expect("a session");
+    let mut large = client.open(&Open::training(64, 4)).expect("another beside it");
+    client.reset(&mut small).expect("first observations");
+    client.reset(&mut large).expect("first observations");
+    let mut stream = Stream::new(3, Purpose::Test, 0, 0);
+    let obs_len = client.spec().observation.len as usize;
+    for _ in 0..300 {
+        let actions = random_actions(&mut stream, 64);
+        client.step(&mut small, Actions::Discrete(&actions[..3])).expect("a step");
+        client.step(&mut large, Actions::Discrete(&actions)).expect("a step");
+        assert_eq!(small.slab().obs(), &large.slab().obs()[..3 * obs_len]);
+        assert_eq!(small.slab().reward(), &large.slab().reward()[..3]);
+    }
+}
+
+#[test]
+fn training_never_touches_a_held_out_bar_and_the_test_plays_all_of_them() {
+    let place = Place::new();
+    let features = place.features("BPCL", 20);
+    let mut client = spawn(&["--market", "nse", "--test-days", "5", "--envs", "64", &features]);
+    let market = client.spec().market.clone().expect("a market");
+    assert_eq!((market.calendar.len(), market.train.last), (20, 14));
+    let held_out = market.test.expect("held-out days");
+    assert_eq!((held_out.first, held_out.last), (15, 19));
+
+    let ends = |client: &mut Client, open: &Open| {
+        let mut session = client.open(open).expect("a session");
+        client.reset(&mut session).expect("first observations");
+        let n = open.n_envs as usize;
+        let (mut first, mut last, mut steps) = (f64::INFINITY, f64::NEG_INFINITY, 0);
+        for _ in 0..800 {
+            client.step(&mut session, Actions::Discrete(&vec![2; n])).expect("a step");
+            for &ts in session.slab().trace_column(0) {
+                first = first.min(ts);
+                last = last.max(ts);
+            }
+            steps += 1;
+            if open.autoreset == Autoreset::Disabled && session.slab().truncated().iter().all(|&t| t == 1) {
+                break;
+            }
+        }
+        (first, last, steps)
+    };
+    let training = Open { trace: true, start: Start::Random, ..Open::training(64, 1) };
+    let (_, last_trained, _) = ends(&mut client, &training);
+    let (first_tested, last_tested, steps) = ends(&mut client, &Open::evaluation(1, Range::Test));
+    assert!(
+        last_trained < first_tested,
+        "a training episode reached {last_trained}, the test begins at {first_tested}"
+    );
+    assert_eq!(steps, 5 * 75, "every held-out bar is played");
+    let day_us = 86_400e6;
+    assert!(last_tested - first_tested < 8.0 * day_us && last_tested - first_tested > 4.0 * day_us);
+}
+
+#[test]
+fn a_client_that_dies_leaves_the_others_playing() {
+    let place = Place::new();
+    let features = place.features("BPCL", 20);
+    let (mut server, address) = listen(&place, &["--envs", "16", "--test-days", "5", &features]);
+    let connect = || Client::connect(&address, Duration::from_secs(20), "test").expect("a connection");
+    let mut survivor = connect();
+    let mut session = survivor.open(&Open::training(16, 1)).expect("a session");
+    survivor.reset(&mut session).expect("first observations");
+    for _ in 0..20 {
+        let mut doomed = connect();
+        let mut other = doomed.open(&Open::training(16, 1)).expect("a session");
+        doomed.reset(&mut other).expect("first observations");
+        doomed.send(&mut other, Actions::Discrete(&[0; 16])).expect("actions in flight");
+        drop(doomed);
+        survivor.step(&mut session, Actions::Discrete(&[1; 16])).expect("the survivor's step");
+    }
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.wait(Duration::from_secs(20)).success());
+    assert!(!place.path("s").exists());
+    let gone = survivor.step(&mut session, Actions::Discrete(&[1; 16])).unwrap_err();
+    assert!(gone.to_string().contains("went away") || gone.to_string().contains("refused"), "{gone}");
+}
+
+#[test]
+fn bad_actions_and_sessions_are_refused_by_name_and_change_nothing() {
+    let place = Place::new();
+    let features = place.features("BPCL", 20);
+    let mut client = spawn(&["--envs", "4", "--test-days", "5", "--market", "nse", &features]);
+    let mut refused = client.open(&Open::training(4, 1)).expect("a session");
+    let mut untouched = client.open(&Open::training(4, 1)).expect("a twin");
+    client.reset(&mut refused).expect("first observations");
+    client.reset(&mut untouched).expect("first observations");
+    for (actions, named) in [(vec![0, 0, 7, 0], "2"), (vec![0, -1, 0, 0], "1"), (vec![0, 0], "4")] {
+        let error = client.step(&mut refused, Actions::Discrete(&actions)).unwrap_err().to_string();
+        assert!(error.contains("refused") && error.contains(named), "{error}");
+    }
+    let too_many = client.open(&Open::training(5, 1)).unwrap_err().to_string();
+    assert!(too_many.contains("--envs"), "{too_many}");
+    let beyond = Open { range: Range::Sessions { first: 3, last: 99 }, ..Open::training(4, 1) };
+    let beyond = client.open(&beyond).unwrap_err().to_string();
+    assert!(beyond.contains("99") && beyond.contains("20"), "{beyond}");
+    for _ in 0..50 {
+        client.step(&mut refused, Actions::Discrete(&[0, 1, 2, 1])).expect("a step");
+        client.step(&mut untouched, Actions::Discrete(&[0, 1, 2, 1])).expect("a step");
+        assert_eq!(refused.slab().bytes(), untouched.slab().bytes());
+    }
+}
