@@ -75,6 +75,7 @@ fn ou_optimum(rho: f64, cost: f64) -> f64 {
         .collect();
     // Relative value iteration over (x, q).
     let mut value = vec![[0.0_f64; 3]; n];
+    // The value of the centre without a position is held at 0, so what it gains in a sweep is the gain a step.
     let mut gain = 0.0;
     for _ in 0..600 {
         let expected: Vec<[f64; 3]> = rows
@@ -98,11 +99,8 @@ fn ou_optimum(rho: f64, cost: f64) -> f64 {
                 next[i][q] = of(0).max(of(1)).max(of(2));
             }
         }
-        gain = next[n / 2][1] - value[n / 2][1];
-        let base = next[n / 2][1];
-        next.iter_mut().flatten().for_each(|v| *v -= base);
-        // `value` is relative, so the gain is what the centre state gained.
-        gain = if base.abs() > 0.0 { base } else { gain };
+        gain = next[n / 2][1];
+        next.iter_mut().flatten().for_each(|v| *v -= gain);
         value = next;
     }
     gain
