@@ -69,7 +69,7 @@ help: ## Say what each target and variable does
 	@echo '  PREFIX=~/.local   where `make install` puts the tools'
 
 setup: ## Fetch libtorch (DEVICE=cuda for the CUDA build); does nothing when it is there
-	@DEVICE='$(DEVICE)' scripts/setup-libtorch.sh
+	@scripts/setup-libtorch.sh $(if $(filter cuda,$(DEVICE)),cuda,cpu)
 
 build: setup ## Compile the four tools
 	@cargo build --release --workspace --locked
@@ -107,6 +107,13 @@ data: ## Fetch real bars of SYMBOL into data/real (needs a network)
 	@for symbol in $(SYMBOLS); do \
 		python3 scripts/fetch-bars.py --symbol "$$symbol" --interval $(INTERVAL) --range $(PERIOD) || exit 1; \
 	done
+
+ifneq ($(strip $(DATA)),)
+ifeq ($(wildcard $(DATA)),)
+$(DATA):
+	@echo 'make: there is no file $(DATA): mend DATA=path, or leave it out to train on the sample' >&2; exit 1
+endif
+endif
 
 data/real/%.csv:
 	@echo 'make: no bars for $*: fetch real ones with `make data SYMBOL=$*`, or name a file with DATA=path' >&2; exit 1
