@@ -33,8 +33,8 @@ pub struct Account {
     pub costs: Costs,
     /// How many orders were filled.
     pub n_trades: u32,
-    /// The sum over orders of traded value over equity.
-    pub turnover: f64,
+    /// The value of all that was bought and sold, at the bars' prices.
+    pub traded_value: f64,
     /// The session in which the depository last charged.
     depository_session: i32,
 }
@@ -48,7 +48,7 @@ impl Account {
             entry_price: 0.0,
             costs: Costs::default(),
             n_trades: 0,
-            turnover: 0.0,
+            traded_value: 0.0,
             depository_session: i32::MIN,
         }
     }
@@ -71,7 +71,6 @@ impl Account {
         if bought == 0.0 {
             return Fill::default();
         }
-        let equity_before = self.equity(price);
         let (costs, fill_price) = self.order_costs(bought, price, session, terms);
         if costs.depository > 0.0 {
             self.depository_session = session;
@@ -89,9 +88,7 @@ impl Account {
         self.shares = target_shares;
         self.costs += costs;
         self.n_trades += 1;
-        if equity_before > 0.0 {
-            self.turnover += bought.abs() * price / equity_before;
-        }
+        self.traded_value += bought.abs() * price;
         Fill { shares: bought, price: fill_price }
     }
 

@@ -103,8 +103,13 @@ impl AnyBatch {
     }
 
     /// See [`Batch::reset`].
-    pub fn reset(&mut self, seed: u64, observations: &mut [f32]) {
-        for_any!(Self, self, batch => batch.reset(seed, observations));
+    pub fn reset(&mut self, mask: &[u8], observations: &mut [f32]) {
+        for_any!(Self, self, batch => batch.reset(mask, observations));
+    }
+
+    /// See [`Batch::is_parallel`].
+    pub fn is_parallel(&self) -> bool {
+        for_any!(Self, self, batch => batch.is_parallel())
     }
 
     /// See [`Batch::check`].

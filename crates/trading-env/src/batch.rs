@@ -98,14 +98,28 @@ impl<E: Environment> Batch<E> {
         &self.environment
     }
 
-    /// Starts every environment anew, from its episode 0 under `seed`, and writes what the agents see.
-    pub fn reset(&mut self, seed: u64, observations: &mut [f32]) {
-        self.seed = seed;
-        let rows = observations.chunks_exact_mut(self.observation_len.max(1));
-        for (env, (slot, row)) in self.slots.iter_mut().zip(rows).enumerate() {
-            *slot = Slot::start(&self.environment, seed, env, 0);
-            self.environment.observe(&slot.state, row);
+    /// Starts new episodes where `mask` is not 0, in all environments if it is empty, and writes what every
+    /// agent sees. An environment that has not been stepped since its start keeps the episode that it has.
+    ///
+    /// # Panics
+    /// If `mask` is neither empty nor one byte an environment.
+    pub fn reset(&mut self, mask: &[u8], observations: &mut [f32]) {
+        assert!(mask.is_empty() || mask.len() == self.n_envs(), "mask");
+        for (env, slot) in self.slots.iter_mut().enumerate() {
+            let is_asked = mask.get(env).is_none_or(|&byte| byte != 0);
+            if is_asked && slot.length > 0 {
+                *slot = Slot::start(&self.environment, self.seed, env, slot.episode + 1);
+            }
+            let row = env * self.observation_len..(env + 1) * self.observation_len;
+            self.environment.observe(&slot.state, &mut observations[row]);
         }
+    }
+
+    /// Whether a step is spread over the rayon pool that it runs in.
+    pub fn is_parallel(&self) -> bool {
+        // About 60 ns for the rules of an environment and an eighth of a nanosecond a number gathered.
+        let expected_ns = self.n_envs() * (60 + self.observation_len / 8);
+        expected_ns >= MIN_PARALLEL_NS && self.n_envs() > MIN_ENVS_PER_TASK
     }
 
     /// Whether `step` would take these actions; the error names the first environment whose action is wrong.
@@ -136,12 +150,10 @@ impl<E: Environment> Batch<E> {
             seed: self.seed,
             observation_len: self.observation_len,
         };
-        // About 60 ns for the rules of an environment and an eighth of a nanosecond a number gathered.
-        let expected_ns = n_envs * (60 + self.observation_len / 8);
-        let envs_per_task = if expected_ns < MIN_PARALLEL_NS {
-            n_envs
-        } else {
+        let envs_per_task = if self.is_parallel() {
             n_envs.div_ceil(rayon::current_num_threads()).max(MIN_ENVS_PER_TASK)
+        } else {
+            n_envs
         };
         stepper.step_split(0, &mut self.slots, choices, outputs, envs_per_task);
         Ok(())
@@ -312,6 +324,21 @@ mod tests {
         assert_eq!(ends, [(0, 0), (1, 0), (1, 0), (1, 0)]);
         assert_eq!(observations, [0.0, 1.0, 1.0, 1.0, 1.0]);
         assert_eq!((finals.len(), statistics.len(), statistics[0].length), (1, 1, 2));
+    }
+
+    #[test]
+    fn a_reset_starts_the_next_episode_where_it_is_asked_for() {
+        let mut batch = Batch::new(CartPole, 2, 1, Autoreset::Disabled);
+        let start = |env, episode| Slot::start(&CartPole, 1, env, episode).state;
+        let mut observations = [0.0; 8];
+        batch.reset(&[], &mut observations);
+        assert_eq!(batch.slots[0].state, start(0, 0), "nothing was played yet");
+        rollout(&mut batch, 1, |_, _| 0);
+        let played = batch.slots[0].state;
+        batch.reset(&[0, 1], &mut observations);
+        assert_eq!((batch.slots[0].state, batch.slots[1].state), (played, start(1, 1)));
+        batch.reset(&[], &mut observations);
+        assert_eq!((batch.slots[0].state, batch.slots[1].state), (start(0, 1), start(1, 1)));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct AccountSummary {
     pub costs: Costs,
     /// How many orders were filled.
     pub n_trades: u32,
-    /// The sum over orders of traded value over equity.
+    /// The value of all that was bought and sold, as a multiple of the starting capital.
     pub turnover: f64,
     /// The largest fall from a peak of equity, as a fraction of the peak, from close to close.
     pub max_drawdown: f64,

@@ -291,7 +291,7 @@ impl Environment for Portfolio {
             final_equity: state.equity,
             costs: state.account.costs,
             n_trades: state.account.n_trades,
-            turnover: state.account.turnover,
+            turnover: state.account.traded_value / self.rules.capital,
             max_drawdown: state.max_drawdown,
         }
     }

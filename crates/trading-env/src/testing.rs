@@ -85,7 +85,7 @@ pub struct Rollout {
     pub trace: Vec<TraceRow>,
 }
 
-/// Plays `n_steps` from a reset with the batch's own seed; `choose(env, step)` is the action.
+/// Plays `n_steps` after a reset; `choose(env, step)` is the action.
 pub fn rollout<E: Environment>(
     batch: &mut Batch<E>,
     n_steps: usize,
@@ -100,7 +100,7 @@ pub fn rollout<E: Environment>(
     let (mut truncated, mut finished) = (terminated.clone(), terminated.clone());
     let mut statistics = vec![EpisodeStatistics::default(); n_envs];
     let mut trace = vec![TraceRow::default(); n_envs];
-    batch.reset(batch.seed(), &mut observations);
+    batch.reset(&[], &mut observations);
     all.observations.extend(&observations);
     for step in 0..n_steps {
         let choices: Vec<i32> = (0..n_envs).map(|env| choose(env, step)).collect();
