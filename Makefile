@@ -126,7 +126,7 @@ gates: build ## What takes longer: learning to a known score, kills at random mo
 	@cargo test --release --workspace --locked --features pipe-tests/gates --test gates
 
 bench: build ## Speeds, as ratios against peers and limits; JSON under target/bench
-	@scripts/bench.sh
+	@cargo bench --workspace --locked --bench bench
 
 clean: ## Remove what was built, and the features; runs, real data and libtorch stay
 	@cargo clean
