@@ -1,1 +1,27 @@
 //! Computes technical indicators in parallel into Parquet.
+//!
+//! # Layout
+//! - [`cli`], [`mod@run`]: the command line, and what it does.
+//! - [`pipeline`]: read, compute, encode, write.
+//! - [`compute`]: one symbol's features from its bars.
+//! - [`specification`]: from `core,rsi:21@lag:1` to the columns that it asks for.
+//! - [`preset`]: specifications with a name.
+//! - [`catalogue`]: every feature by name.
+//!   - [`talib`]: TA-Lib's functions.
+//!   - [`own`]: what TA-Lib has not.
+//! - [`transform`]: what may be done to a feature after it is computed.
+//! - [`list`], [`check`]: the catalogue and the quality report, as text and JSON.
+pub mod catalogue;
+pub mod check;
+pub mod cli;
+pub mod compute;
+pub mod list;
+pub mod own;
+pub mod pipeline;
+pub mod preset;
+pub mod run;
+pub mod specification;
+pub mod talib;
+pub mod transform;
+
+pub use run::run;

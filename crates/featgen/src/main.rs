@@ -1,3 +1,5 @@
 //! See the library of the same name.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cli::run_main("featgen", featgen::run)
+}

@@ -1,0 +1,180 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use ::cli::pages::Page;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  featgen data/sample/BPCL.csv -o features.parquet
+      The preset core over one symbol.
+  featgen bars/ -o features.parquet --features core,rsi:21,macd.hist:12:26:9@per_close@lag:1
+      Every .csv and .parquet file of a folder, with features of your own beside the preset.
+  featgen BPCL.csv -o BPCL.parquet --source \"NSE 5-minute export\"
+      Real bars, labelled with their source; the label travels into every report.
+  featgen list
+      Every feature with its parameters and lookback.
+  featgen check bars/
+      What is odd about the bars, and nothing else.
+  featgen simulate --symbol BPCL --seed 7 -o BPCL.csv
+      Made-up bars to try things with.";
+
+/// Compute technical indicators in parallel into Parquet.
+///
+/// Reads bars of one or many symbols, computes features without looking ahead, and writes one Parquet file
+/// that any tool reads. A row is known at its bar's close.
+#[derive(Debug, Parser)]
+#[command(name = "featgen", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do instead of making features.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    #[command(flatten)]
+    pub make: MakeArguments,
+}
+
+/// Bars in, features out.
+#[derive(Debug, Args)]
+pub struct MakeArguments {
+    #[command(flatten)]
+    pub bars: BarArguments,
+
+    /// Write the features to this Parquet file.
+    #[arg(short, long, value_name = "OUT", required = true)]
+    pub output: Option<PathBuf>,
+
+    /// Compute these features: a list of presets and `name:parameter…@transform:parameter…`.
+    ///
+    /// `macd.hist:12:26:9` takes one output of several; `rsi:14@zscore:100@lag:1` transforms a feature.
+    #[arg(short, long, value_name = "LIST", default_value = "core")]
+    pub features: String,
+
+    /// Use this many threads; 0 uses every core. The output is the same for any number.
+    #[arg(short = 'j', long, value_name = "N", default_value_t = 0, env = "FEATGEN_THREADS")]
+    pub threads: usize,
+
+    /// Say nothing but errors.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Which bars, and how to read them.
+#[derive(Debug, Args)]
+pub struct BarArguments {
+    /// Bars as CSV or Parquet: files, or folders of them.
+    #[arg(value_name = "INPUT", required = true)]
+    pub inputs: Vec<PathBuf>,
+
+    /// Call the one input's symbol so, rather than by its column or the file's name.
+    #[arg(long, value_name = "NAME")]
+    pub symbol: Option<String>,
+
+    /// Say where real bars come from; the label travels into every report.
+    #[arg(long, value_name = "TEXT")]
+    pub source: Option<String>,
+
+    /// Take times without an offset for this zone, and dates for its dates (Asia/Kolkata if nobody says).
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+
+    /// What the stamp of an intraday bar means (its open if nobody says).
+    #[arg(long, value_name = "open|close")]
+    pub stamp: Option<Stamp>,
+
+    /// When a daily bar's close is known, local time.
+    #[arg(long, value_name = "HH:MM", default_value = "15:30")]
+    pub session_close: String,
+
+    /// Which of two rows holds that disagree about the same time; an error if nobody says.
+    #[arg(long, value_name = "first|last")]
+    pub dedup: Option<Dedup>,
+
+    /// Put rows in order that step back in time, rather than refuse them.
+    #[arg(long)]
+    pub sort: bool,
+
+    /// What to do with rows that cannot be used.
+    #[arg(long, value_name = "error|skip", default_value = "error")]
+    pub bad_rows: BadRows,
+}
+
+/// What the stamp of an intraday bar means.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Stamp {
+    /// The bar's start.
+    Open,
+    /// The bar's end.
+    Close,
+}
+
+/// Which of two rows holds.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Dedup {
+    /// The earlier in the file.
+    First,
+    /// The later in the file.
+    Last,
+}
+
+/// What to do with rows that cannot be used.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum BadRows {
+    /// Refuse the file.
+    Error,
+    /// Leave them out and count them.
+    Skip,
+}
+
+/// What to do instead of making features.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List every feature with its parameters, inputs, outputs and lookback, and the presets.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what is odd about bars, and make nothing.
+    Check {
+        #[command(flatten)]
+        bars: BarArguments,
+
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make up NSE-like 5-minute bars from a seed; their first line says that they are simulated.
+    Simulate(SimulateArguments),
+    /// Write the manual page or a shell's completions.
+    #[command(hide = true)]
+    Pages {
+        /// Which.
+        page: Page,
+    },
+}
+
+/// What to simulate.
+#[derive(Debug, Args)]
+pub struct SimulateArguments {
+    /// The symbol; another one gives another path for the same seed, on the same dates.
+    #[arg(long, value_name = "NAME")]
+    pub symbol: String,
+
+    /// The seed: the same one gives the same bytes on every machine.
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub seed: u64,
+
+    /// How many sessions of 75 bars.
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub sessions: u32,
+
+    /// The price before the first session, in rupees.
+    #[arg(long, value_name = "RUPEES", default_value_t = 300.0)]
+    pub start_price: f64,
+
+    /// Write to this file; standard output if there is none.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}

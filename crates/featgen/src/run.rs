@@ -1,0 +1,156 @@
+//! From arguments to a finished command.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ::cli::{Exit, UsageError};
+use anyhow::Context;
+use clap::{CommandFactory, Parser};
+use market::LoadOptions;
+use market::load::{BadRows, Dedup, StampMeaning};
+use market::parquet::writer::Temporary;
+use market::simulate::Simulation;
+
+use crate::cli::{self, Arguments, BarArguments, Command, MakeArguments, SimulateArguments};
+use crate::pipeline::{self, Job, Summary};
+use crate::{check, list};
+
+/// Runs the tool.
+pub fn run() -> anyhow::Result<Exit> {
+    let arguments = Arguments::parse();
+    let mut out = io::stdout().lock();
+    match arguments.command {
+        None => make(arguments.make),
+        Some(Command::List { json }) => {
+            if json { list::write_json(&mut out) } else { list::write_text(&mut out) }?;
+            Ok(Exit::Done)
+        }
+        Some(Command::Check { bars, json }) => {
+            let inputs = pipeline::input_files(&bars.inputs)?;
+            let stop = stop_on_signal()?;
+            let go_on = || !stop.load(std::sync::atomic::Ordering::Relaxed);
+            let batch = market::load(&inputs, &load_options(bars)?, &go_on)?;
+            if json { check::write_json(&batch, &mut out) } else { check::write_text(&batch, &mut out) }?;
+            Ok(Exit::Done)
+        }
+        Some(Command::Simulate(arguments)) => simulate(arguments, &mut out),
+        Some(Command::Pages { page }) => {
+            ::cli::pages::write(page, Arguments::command(), &mut out)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
+    let output =
+        arguments.output.ok_or_else(|| UsageError("no output file (name one with -o)".to_owned()))?;
+    rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global().context("--threads")?;
+    let stop = stop_on_signal()?;
+    let job = Job {
+        inputs: pipeline::input_files(&arguments.bars.inputs)?,
+        output,
+        specification: arguments.features,
+        load: load_options(arguments.bars)?,
+        quiet: arguments.quiet,
+    };
+    match pipeline::run(&job, &stop) {
+        Ok(summary) => {
+            if !job.quiet {
+                eprintln!("featgen: {}", closing_line(&job, &summary));
+            }
+            Ok(Exit::Done)
+        }
+        Err(error) if matches!(error.downcast_ref(), Some(market::Error::Stopped)) => {
+            eprintln!("featgen: stopped, nothing written");
+            Ok(Exit::Code(STOPPED_BY_SIGNAL))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What shells report for a program that Ctrl-C ended.
+const STOPPED_BY_SIGNAL: u8 = 130;
+
+/// A flag that Ctrl-C, a closed terminal or a polite kill raises. The second one ends the program at once.
+fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        let code = i32::from(STOPPED_BY_SIGNAL);
+        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&stop))
+            .context("signals")?;
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
+    }
+    Ok(stop)
+}
+
+fn closing_line(job: &Job, summary: &Summary) -> String {
+    let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    format!(
+        "{}: {}, {} rows, {}, {:.2} s, {:.1} MB/s in, {:.1} MB out, {}, {}",
+        job.output.display(),
+        plural(summary.n_symbols, "symbol"),
+        summary.n_rows,
+        plural(summary.n_features, "feature"),
+        summary.seconds,
+        summary.input_bytes as f64 / 1e6 / summary.seconds,
+        summary.output_bytes as f64 / 1e6,
+        summary.provenance,
+        plural(summary.n_warnings, "warning"),
+    )
+}
+
+fn load_options(bars: BarArguments) -> anyhow::Result<LoadOptions> {
+    let close = bars.session_close;
+    let session_close = market::timestamp::parse_time(&close)
+        .filter(|(_, rest)| rest.is_empty())
+        .map(|(time, _)| time)
+        .ok_or_else(|| UsageError(format!("--session-close: \"{close}\" is not a time such as 15:30")))?;
+    Ok(LoadOptions {
+        symbol: bars.symbol,
+        timezone: bars.timezone,
+        stamp: bars.stamp.map(|stamp| match stamp {
+            cli::Stamp::Open => StampMeaning::Open,
+            cli::Stamp::Close => StampMeaning::Close,
+        }),
+        session_close,
+        dedup: match bars.dedup {
+            None => Dedup::Error,
+            Some(cli::Dedup::First) => Dedup::First,
+            Some(cli::Dedup::Last) => Dedup::Last,
+        },
+        sort: bars.sort,
+        bad_rows: match bars.bad_rows {
+            cli::BadRows::Error => BadRows::Error,
+            cli::BadRows::Skip => BadRows::Skip,
+        },
+        source: bars.source,
+    })
+}
+
+fn simulate(arguments: SimulateArguments, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    if !(arguments.start_price >= 1.0 && arguments.start_price <= 1e6) {
+        let price = arguments.start_price;
+        return Err(UsageError(format!("--start-price: {price} is not between 1 and 1000000 rupees")).into());
+    }
+    let simulation = Simulation {
+        symbol: arguments.symbol,
+        seed: arguments.seed,
+        n_sessions: arguments.sessions as usize,
+        start_price: arguments.start_price,
+    };
+    let text = simulation.csv();
+    match arguments.output {
+        None => out.write_all(text.as_bytes())?,
+        Some(path) => write_file(&path, &text)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn write_file(path: &PathBuf, text: &str) -> anyhow::Result<()> {
+    let temporary = Temporary::beside(path)?;
+    std::fs::write(temporary.path(), text).with_context(|| path.display().to_string())?;
+    temporary.rename(path)?;
+    Ok(())
+}
