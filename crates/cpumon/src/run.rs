@@ -72,7 +72,7 @@ fn wrap(config: &Config) -> Result<Exit> {
         handle.close();
         code
     });
-    let cpu_s = sampler.final_cpu_s(&ended);
+    let (cpu_s, counted_s) = sampler.final_cpu_s(&ended);
     let left_running = std::mem::take(&mut sampler.members);
     let ended = ended.lock();
     let outcome = Outcome {
@@ -80,8 +80,10 @@ fn wrap(config: &Config) -> Result<Exit> {
         exit_code: code.as_ref().ok().copied(),
         wall_s: sampler.wall_s(),
         cpu_s,
+        counted_s,
         user_and_system_s: left_running.is_empty().then_some((ended.user_s, ended.system_s)),
         effective_cores,
+        whole_machine: false,
         left_running,
         own_cpu_s: platform::own_cpu_s(),
     };
@@ -115,12 +117,14 @@ fn watch(config: &Config) -> Result<Exit> {
     handle.close();
     let _ = waiting.join();
     watched?;
-    let cpu_s = sampler.final_cpu_s(&ended);
+    let (cpu_s, counted_s) = sampler.final_cpu_s(&ended);
     let outcome = Outcome {
         subject: subject(config),
         wall_s: sampler.wall_s(),
         cpu_s,
+        counted_s,
         effective_cores,
+        whole_machine: root == Root::Machine,
         own_cpu_s: platform::own_cpu_s(),
         ..Outcome::default()
     };
@@ -166,11 +170,14 @@ fn sample_until(
         }
     }
     // What is left of an interval counts if it is long enough to tell something.
-    if sampler.since_last_s() >= config.interval.as_secs_f64() / 2.0 {
+    if sampler.since_last_s() >= (config.interval.as_secs_f64() / 2.0).min(LEAST_REST_S) {
         let _ = take(sampler)?;
     }
     Ok(())
 }
+
+/// A rest of an interval that is longer than this is always a sample.
+const LEAST_REST_S: f64 = 0.1;
 
 /// The next time on the beat. Beats missed while the machine slept are left out, not made up for.
 fn following(beat: Instant, interval: Duration) -> Instant {

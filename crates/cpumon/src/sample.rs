@@ -103,17 +103,23 @@ impl Sampler {
         self.last.elapsed().as_secs_f64()
     }
 
-    /// Looks at the subject alone, at its end: the CPU time since the start of what still runs and of what ended.
-    pub fn final_cpu_s(&mut self, ended: &Shared) -> Option<f64> {
+    /// Looks at the subject alone, at the end: the CPU time since the start of what still runs and of what ended,
+    /// and the seconds over which that was counted.
+    pub fn final_cpu_s(&mut self, ended: &Shared) -> (Option<f64>, f64) {
         let ended = ended.lock();
+        let ended_s = ended.user_s + ended.system_s;
+        let tree = self.probe.tree();
         self.members.clear();
-        if let Some(tree) = self.probe.tree() {
+        if let Some(tree) = tree {
             self.members = tree.members;
-            self.cpu_s = tree.cpu_s + ended.user_s + ended.system_s - self.before_s;
+            self.cpu_s = tree.cpu_s + ended_s - self.before_s;
         } else if self.root == Root::Own {
-            self.cpu_s = ended.user_s + ended.system_s;
+            self.cpu_s = ended_s;
+        } else {
+            // What came after the last sample is not known.
+            return ((self.totals.samples > 0).then_some(self.cpu_s), self.totals.time_s);
         }
-        (self.totals.samples > 0 || self.root == Root::Own).then_some(self.cpu_s)
+        (Some(self.cpu_s), self.wall_s())
     }
 
     /// What happened since the last sample; `None` once the process that is followed has ended.
@@ -201,8 +207,10 @@ pub struct Totals {
     pub hottest_s: Option<f64>,
     /// Of the one after it.
     pub next_hottest_s: f64,
-    /// How long each name was that of the hottest thread, and of the next.
-    names: HashMap<String, f64>,
+    /// How long each name was that of the hottest thread.
+    pub hottest_names: HashMap<String, f64>,
+    /// How long each name was that of the one after it.
+    pub next_hottest_names: HashMap<String, f64>,
     /// The highest load average.
     pub load_1min_peak: Option<f64>,
     /// The most memory resident at once.
@@ -244,8 +252,11 @@ impl Totals {
             let hot_s = |hot: &Option<Hot>| hot.as_ref().map_or(0.0, |hot| hot.cores * interval_s);
             *self.hottest_s.get_or_insert(0.0) += hot_s(&sample.hottest);
             self.next_hottest_s += hot_s(&sample.next_hottest);
-            for hot in sample.hottest.iter().chain(&sample.next_hottest) {
-                *self.names.entry(hot.name.clone()).or_default() += hot.cores * interval_s;
+            if let Some(hot) = &sample.hottest {
+                *self.hottest_names.entry(hot.name.clone()).or_default() += hot.cores * interval_s;
+            }
+            if let Some(hot) = &sample.next_hottest {
+                *self.next_hottest_names.entry(hot.name.clone()).or_default() += hot.cores * interval_s;
             }
         }
         self.load_1min_peak = self.load_1min_peak.into_iter().chain(sample.load_1min).reduce(f64::max);
@@ -254,11 +265,13 @@ impl Totals {
         self.threads_peak = self.threads_peak.max(sample.threads);
     }
 
-    /// The names that were hottest for the longest time, the first ahead.
-    pub fn hottest_names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.names.iter().collect();
-        names.sort_by(|a, b| b.1.total_cmp(a.1).then(a.0.cmp(b.0)));
-        names.into_iter().take(2).map(|(name, _)| name.clone()).collect()
+    /// The name that was hottest for the longest time, and that of the thread after it.
+    pub fn names_of_hottest(&self) -> [Option<String>; 2] {
+        [&self.hottest_names, &self.next_hottest_names].map(|names| {
+            // Equal times are settled by name, so that a summary does not depend on the order of a map.
+            let longest = names.iter().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(a.0)));
+            longest.map(|(name, _)| name.clone())
+        })
     }
 }
 
@@ -334,7 +347,7 @@ mod tests {
         assert_eq!((totals.active_core_s, totals.active_cores_peak), (6.0, 2));
         assert!((totals.core_busy_s[0] - 3.4).abs() < 1e-12 && (totals.iowait_s - 2.0).abs() < 1e-12);
         assert_eq!(totals.run_queue.and_then(waited_share), Some(0.75));
-        assert_eq!(totals.hottest_names(), ["a"]);
+        assert_eq!(totals.names_of_hottest(), [Some("a".into()), None]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Summary {
     pub user_s: Option<f64>,
     /// The part of it in the kernel; only a command tells.
     pub system_s: Option<f64>,
-    /// CPU time over wall time: how many cores the subject used.
+    /// CPU time over the time in which it was counted: how many cores the subject used.
     pub parallelism: Option<f64>,
     /// The highest parallelism of one sample.
     pub parallelism_peak: Option<f64>,
@@ -76,10 +76,14 @@ pub struct Outcome {
     pub wall_s: f64,
     /// CPU time of the subject.
     pub cpu_s: Option<f64>,
+    /// Seconds over which that was counted; for a command all of them.
+    pub counted_s: f64,
     /// CPU time in programs and in the kernel.
     pub user_and_system_s: Option<(f64, f64)>,
     /// Cores that could have been used.
     pub effective_cores: f64,
+    /// Whether everything was watched, rather than some processes.
+    pub whole_machine: bool,
     /// Processes that outlive the command.
     pub left_running: Vec<Member>,
     /// CPU time of the watching.
@@ -94,10 +98,10 @@ impl Summary {
     /// Adds it all up.
     pub fn new(outcome: Outcome, totals: &Totals) -> Self {
         let time_s = totals.time_s.max(1e-9);
-        let parallelism = outcome.cpu_s.map(|cpu_s| cpu_s.max(0.0) / outcome.wall_s.max(1e-9));
-        let names = totals.hottest_names();
-        let hot = |place: usize, seconds: f64| {
-            names.get(place).map(|name| Hot { name: name.clone(), cores: round(seconds / time_s, 4) })
+        let parallelism = outcome.cpu_s.map(|cpu_s| cpu_s.max(0.0) / outcome.counted_s.max(1e-9));
+        let [hottest_name, next_name] = totals.names_of_hottest();
+        let hot = |name: Option<String>, seconds: f64| {
+            name.map(|name| Hot { name, cores: round(seconds / time_s, 4) })
         };
         let told = |seconds: f64| (totals.told_s > 0.0).then(|| round(seconds / totals.told_s, 4));
         let run_wait = totals.run_queue.and_then(waited_share);
@@ -107,7 +111,9 @@ impl Summary {
             effective_cores: outcome.effective_cores,
             run_wait,
             hottest: totals.hottest_s.map(|hottest_s| (hottest_s / time_s, totals.next_hottest_s / time_s)),
-            hottest_name: names.first().cloned(),
+            hottest_name: hottest_name.clone(),
+            waited_cores: totals.run_queue.map(|queue| queue.waited_s / time_s),
+            whole_machine: outcome.whole_machine,
             iowait: told(totals.iowait_s),
         };
         Self {
@@ -134,8 +140,8 @@ impl Summary {
             resident_peak_bytes: totals.resident_peak_bytes,
             processes_peak: totals.processes_peak,
             threads_peak: totals.threads_peak,
-            hottest: totals.hottest_s.and_then(|seconds| hot(0, seconds)),
-            next_hottest: totals.hottest_s.and_then(|_| hot(1, totals.next_hottest_s)),
+            hottest: totals.hottest_s.and_then(|seconds| hot(hottest_name, seconds)),
+            next_hottest: totals.hottest_s.and_then(|_| hot(next_name, totals.next_hottest_s)),
             left_running: outcome.left_running,
             samples: totals.samples,
             own_cpu_s: round(outcome.own_cpu_s, 6),
@@ -169,9 +175,12 @@ impl Summary {
             self.rows_over_time(&mut row);
         }
         if let Some(bytes) = self.resident_peak_bytes {
-            let processes = self.processes_peak.map_or(String::new(), |n| format!(" in up to {n} processes"));
-            let threads = self.threads_peak.map_or(String::new(), |n| format!(", {n} threads"));
-            row("memory", format!("peak {:.0} MB resident{processes}{threads}", bytes as f64 / 1e6));
+            let processes = self
+                .processes_peak
+                .map_or(String::new(), |n| format!(" in {}", counted(n, "process", "processes")));
+            let threads =
+                self.threads_peak.map_or(String::new(), |n| format!(", {}", counted(n, "thread", "threads")));
+            row("memory", format!("{:.0} MB resident{processes}{threads} at most", bytes as f64 / 1e6));
         }
         if !self.left_running.is_empty() {
             let named =
@@ -240,14 +249,20 @@ impl Summary {
     }
 }
 
+/// Every column once, in at most [`STRIP`] groups as equal as whole numbers allow.
 fn strips(columns: &[(f64, Vec<f64>)]) -> Vec<Vec<f64>> {
-    let per_step = columns.len().div_ceil(STRIP).max(1);
+    let steps = columns.len().min(STRIP);
+    let group = |step: usize| &columns[step * columns.len() / steps..(step + 1) * columns.len() / steps];
     let merge = |group: &[(f64, Vec<f64>)]| {
         let cores = group.iter().map(|column| column.1.len()).min().unwrap_or(0);
         let sum = |core: usize| group.iter().map(|column| column.1[core]).sum::<f64>();
         (0..cores).map(|core| sum(core) / group.len() as f64).collect()
     };
-    columns.chunks(per_step).map(merge).collect()
+    (0..steps).map(|step| merge(group(step))).collect()
+}
+
+fn counted(count: u32, one: &str, more: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { more })
 }
 
 /// A block as high as the share.
@@ -288,8 +303,10 @@ mod tests {
             exit_code: Some(0),
             wall_s: 10.0,
             cpu_s: Some(19.3),
+            counted_s: 10.0,
             user_and_system_s: Some((19.0, 0.3)),
             effective_cores: 2.0,
+            whole_machine: false,
             left_running: (0..9).map(|pid| Member { pid, name: "daemon".into() }).collect(),
             own_cpu_s: 0.003,
         };

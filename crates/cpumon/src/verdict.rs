@@ -13,6 +13,10 @@ pub struct Evidence {
     pub effective_cores: f64,
     /// Of the time that threads wanted a core, the share in which they had none.
     pub run_wait: Option<f64>,
+    /// How many threads waited for a core at a time, on average.
+    pub waited_cores: Option<f64>,
+    /// Whether everything was watched, rather than some processes.
+    pub whole_machine: bool,
     /// The share of a core that the hottest thread of each sample used, on average, and the one after it.
     pub hottest: Option<(f64, f64)>,
     /// Name of the thread that was hottest for the longest time.
@@ -33,6 +37,8 @@ pub enum Finding {
     TooFewThreads,
     /// Threads sleep most of the time: for data, for a lock, for each other.
     Waiting,
+    /// The machine had less work than it has cores for.
+    Idle,
     /// More threads want to run than there are cores.
     Oversubscribed,
     /// Threads want to run, and other processes have the cores.
@@ -51,6 +57,7 @@ impl Finding {
             Self::Serial => "serial: one thread at a time is the limit",
             Self::TooFewThreads => "too few threads",
             Self::Waiting => "waiting",
+            Self::Idle => "partly idle",
             Self::Oversubscribed => "oversubscribed",
             Self::Contended => "other processes have the cores",
             Self::TooShort => "too short to say",
@@ -74,6 +81,8 @@ pub struct Verdict {
 const WELL_USED: f64 = 0.8;
 /// A core shared by two busy threads makes each wait half of the time; one to itself makes it wait a few percent.
 const LONG_RUN_WAIT: f64 = 0.25;
+/// A process that sleeps may wait long for a core each time it wakes, and lose nothing by it.
+const MATERIAL_WAIT: f64 = 0.1;
 /// A thread that is on a core for this share of the time hardly ever waits for anything.
 const HOT: f64 = 0.8;
 /// Fewer samples than this say nothing about the use of cores over time.
@@ -92,7 +101,8 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     }
     let share = parallelism / evidence.effective_cores.max(0.01);
     let used = format!("{parallelism:.2} of {} cores used", cores(evidence.effective_cores));
-    if let Some(run_wait) = evidence.run_wait.filter(|run_wait| *run_wait >= LONG_RUN_WAIT) {
+    let waited = evidence.waited_cores.is_some_and(|cores| cores >= MATERIAL_WAIT);
+    if let Some(run_wait) = evidence.run_wait.filter(|run_wait| waited && *run_wait >= LONG_RUN_WAIT) {
         let because =
             format!("threads ready to run waited {:.0} % of the time for a core; {used}", run_wait * 100.0);
         return if share >= WELL_USED {
@@ -114,6 +124,13 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             Finding::WellUsed,
             used,
             "more threads would not help; faster code or more cores would",
+        );
+    }
+    if evidence.whole_machine {
+        return verdict(
+            Finding::Idle,
+            used,
+            "follow one process with --pid, or a command after --, to see why",
         );
     }
     if let Some((hottest, next)) = evidence.hottest.filter(|(hottest, _)| *hottest >= HOT) {
@@ -177,6 +194,7 @@ mod tests {
             parallelism: Some(parallelism),
             effective_cores: cores,
             run_wait,
+            waited_cores: run_wait.map(|share| share / (1.0 - share) * parallelism),
             hottest,
             ..Evidence::default()
         };
@@ -198,6 +216,8 @@ mod tests {
         check(8.00, 16.0, low, Some((1.0, 1.0)), Finding::TooFewThreads);
         check(0.00, 2.0, None, None, Finding::Waiting);
         check(0.50, 2.0, low, Some((0.5, 0.0)), Finding::Waiting);
+        // A sleeper that has to wait for a core whenever it wakes, for a moment.
+        check(0.01, 2.0, high, Some((0.01, 0.0)), Finding::Waiting);
         check(4.00, 16.0, low, Some((0.4, 0.4)), Finding::Waiting);
         // A quota of half a core that is all used.
         check(0.49, 0.5, low, Some((0.49, 0.0)), Finding::WellUsed);
@@ -212,6 +232,19 @@ mod tests {
             Evidence { samples: 2, parallelism: Some(1.0), effective_cores: 2.0, ..Evidence::default() };
         assert_eq!(judge(&short).finding, Finding::TooShort);
         assert_eq!(judge(&Evidence { samples: 99, ..Evidence::default() }).finding, Finding::Unknown);
+    }
+
+    #[test]
+    fn a_machine_does_not_wait_but_idles() {
+        let machine = Evidence {
+            samples: 9,
+            parallelism: Some(1.0),
+            effective_cores: 2.0,
+            whole_machine: true,
+            ..Evidence::default()
+        };
+        assert_eq!(judge(&machine).finding, Finding::Idle);
+        assert_eq!(judge(&Evidence { parallelism: Some(1.9), ..machine }).finding, Finding::WellUsed);
     }
 
     #[test]

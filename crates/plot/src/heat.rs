@@ -26,7 +26,9 @@ const RIGHT_PX: f64 = 884.0;
 const TOP_PX: f64 = 64.0;
 const AXIS_PX: f64 = 44.0;
 /// More columns than this are averaged, as no eye tells them apart.
-const MOST_COLUMNS: usize = 397;
+const MOST_COLUMNS: usize = 264;
+/// More steps of colour than the eye can tell apart, and few enough that neighbours often share one.
+const LEVELS: f64 = 32.0;
 const MISSING: RGBColor = RGBColor(214, 214, 214);
 /// From idle to busy; lightness falls steadily, so that the map also reads in grey.
 const SHADES: [(u8, u8, u8); 5] =
@@ -49,21 +51,20 @@ impl HeatMap {
             // The first column has no neighbour that would tell its left edge; it is as wide as the others.
             let low = if columns.len() > 1 { low - (high - low) / (columns.len() - 1) as f64 } else { low };
             let place = |x: f64| LEFT_PX + (x - low) / (high - low) * (RIGHT_PX - LEFT_PX);
-            let mut left = LEFT_PX;
-            for (x, values) in &columns {
-                let right = place(*x).clamp(left, RIGHT_PX);
-                for row in 0..self.rows.len() {
-                    let colour = values.get(row).copied().filter(|v| v.is_finite()).map_or(MISSING, shade);
-                    let top = TOP_PX + row as f64 * row_px;
-                    // A hair of overlap hides the seams that smoothing would leave between cells.
-                    canvas::fill(
-                        area,
-                        (left, top),
-                        ((right + 0.25).min(RIGHT_PX), top + row_px - 1.0),
-                        colour,
-                    )?;
+            let ends: Vec<f64> =
+                columns.iter().map(|column| place(column.0).clamp(LEFT_PX, RIGHT_PX)).collect();
+            for row in 0..self.rows.len() {
+                let top = TOP_PX + row as f64 * row_px;
+                let levels: Vec<_> = columns.iter().map(|column| level(column.1[row])).collect();
+                let (mut first, mut left) = (0, LEFT_PX);
+                for run in levels.chunk_by(|a, b| a == b) {
+                    let last = first + run.len() - 1;
+                    // Each run reaches under the one after it, which hides the seams that smoothing would leave.
+                    let under = ends[(last + 1).min(ends.len() - 1)];
+                    let colour = run[0].map_or(MISSING, |level| shade(f64::from(level) / LEVELS));
+                    canvas::fill(area, (left, top), (under, top + row_px - 1.0), colour)?;
+                    (first, left) = (last + 1, ends[last]);
                 }
-                left = right;
             }
             for tick in ticks::along_x(&self.x, low, high, 8) {
                 let x = place(tick.at);
@@ -113,6 +114,11 @@ fn scale(area: &Area) -> Result<(), PlotError> {
         canvas::fill(area, (x, 40.0), (x + 3.25, 52.0), shade(f64::from(step) / 39.0))?;
     }
     canvas::text(area, (LEFT_PX + 158.0, 46.0), "busy", 11.0, look)
+}
+
+/// The step of the scale that a value falls on; neighbours on one step are drawn as one.
+fn level(value: f64) -> Option<u8> {
+    value.is_finite().then(|| (value.clamp(0.0, 1.0) * LEVELS).round() as u8)
 }
 
 fn shade(value: f64) -> RGBColor {

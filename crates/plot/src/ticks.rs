@@ -81,10 +81,13 @@ pub fn along_x(axis: &XAxis, low: f64, high: f64, wanted: usize) -> Vec<Tick> {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, at least `rough`.
+/// A step may be so much shorter than asked for: a few ticks more are better than half of them.
+const NEAR: f64 = 0.75;
+
+/// 1, 2 or 5 times a power of ten, about `rough`.
 fn round_step(rough: f64) -> f64 {
     let power = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= rough * 0.999).unwrap_or(10.0);
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().find(|m| m * power >= rough * NEAR).unwrap_or(10.0);
     step * power
 }
 
@@ -113,7 +116,7 @@ fn number(value: f64, step: f64, values: Values) -> String {
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-const STEPS_SECONDS: [i64; 19] = [
+const STEPS_SECONDS: [i64; 20] = [
     1,
     5,
     10,
@@ -130,6 +133,7 @@ const STEPS_SECONDS: [i64; 19] = [
     12 * HOUR,
     DAY,
     2 * DAY,
+    3 * DAY,
     7 * DAY,
     14 * DAY,
     31 * DAY,
@@ -143,7 +147,7 @@ fn times(low: f64, high: f64, wanted: usize, utc_offset_seconds: i32) -> Vec<Tic
         return numbers(low, high, wanted, Values::Plain);
     };
     let rough = (high - low) / wanted.max(1) as f64;
-    match STEPS_SECONDS.into_iter().find(|step| *step as f64 >= rough) {
+    match STEPS_SECONDS.into_iter().find(|step| *step as f64 >= rough * NEAR) {
         Some(step) if step < 31 * DAY => {
             let offset = i64::from(utc_offset_seconds);
             // Local midnights are multiples of a day once the offset is added.

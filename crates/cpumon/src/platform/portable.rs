@@ -36,7 +36,7 @@ impl Probe {
         if std::mem::take(&mut self.first) {
             return None;
         }
-        let busy = system.cpus().iter().map(|core| (f64::from(core.cpu_usage()) / 100.0).clamp(0.0, 1.0));
+        let busy = system.cpus().iter().map(|core| (f64::from(core.usage()) / 100.0).clamp(0.0, 1.0));
         Some(Cores { busy: busy.collect(), iowait: None, steal: None })
     }
 
