@@ -118,16 +118,19 @@ fn output_names(function: &FuncInfo) -> Vec<String> {
     names.collect()
 }
 
+/// `FastK_Period` is `fastk_period`, as the wheel that most people know spells it: a capital begins a word
+/// where a small letter stands on both sides.
 fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let is_small = |place: Option<usize>| {
+        place.and_then(|place| letters.get(place)).is_some_and(char::is_ascii_lowercase)
+    };
     let mut snake = String::new();
-    let mut before: Option<char> = None;
-    for letter in name.chars() {
-        let starts_word = letter.is_ascii_uppercase() && before.is_some_and(|b| b.is_ascii_lowercase());
-        if starts_word && !snake.ends_with('_') {
+    for (place, letter) in letters.iter().enumerate() {
+        if letter.is_ascii_uppercase() && is_small(place.checked_sub(1)) && is_small(Some(place + 1)) {
             snake.push('_');
         }
         snake.push(letter.to_ascii_lowercase());
-        before = Some(letter);
     }
     snake
 }
@@ -267,6 +270,15 @@ mod tests {
                 assert_eq!(outputs[2][row], outputs[0][row] - outputs[1][row]);
             }
         }
+    }
+
+    #[test]
+    fn names_are_those_of_the_wheel() {
+        assert_eq!(snake_case("FastK_Period"), "fastk_period");
+        assert_eq!(snake_case("TimePeriod"), "time_period");
+        assert_eq!(catalogue::find("stoch").unwrap().outputs, ["slowk", "slowd"]);
+        assert_eq!(catalogue::find("bbands").unwrap().outputs, ["upper_band", "middle_band", "lower_band"]);
+        assert_eq!(catalogue::find("aroon").unwrap().outputs, ["down", "up"]);
     }
 
     #[test]
