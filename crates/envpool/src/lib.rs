@@ -1,1 +1,23 @@
 //! Serves a batched multi-core trading environment on stdin and stdout or a Unix socket.
+//!
+//! # Layout
+//! - [`cli`]: the command line; [`config`]: the one validated configuration that comes of it.
+//! - [`load`]: feature files into one table.
+//! - [`served`]: what is served: data, rules, split, and the specification that clients get.
+//! - [`session`]: one batch of environments and its slab.
+//! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.
+//! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal.
+//! - [`describe`]: the specification for people.
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod describe;
+pub mod load;
+pub mod run;
+pub mod served;
+pub mod session;
+pub mod socket;
+pub mod stdio;
+pub mod stop;
+
+pub use run::run;

@@ -1,3 +1,11 @@
+//! Serves a batched multi-core trading environment on stdin and stdout or a Unix socket.
 //! See the library of the same name.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = envpool::cli::Arguments::parse();
+    cli::run_main("envpool", || envpool::run(arguments))
+}

@@ -89,7 +89,8 @@ impl PortfolioRules {
         self.levels.iter().any(|&level| level < 0.0)
     }
 
-    fn validate(&self) -> Result<(), EnvError> {
+    /// Whether the rules make sense.
+    pub fn validate(&self) -> Result<(), EnvError> {
         let require = |holds: bool, text: String| if holds { Ok(()) } else { Err(EnvError::Rule(text)) };
         require(
             self.levels.len() >= 2

@@ -1,0 +1,206 @@
+//! One client's conversation: requests in, answers out, whatever carries them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use wire::message::{ErrorCode, Refusal};
+use wire::{Connection, Request, WireError};
+
+use crate::served::Served;
+use crate::session::Session;
+use crate::stop::Gate;
+
+/// Name and version of this server, for the client's logs.
+const SERVER: &str = concat!("envpool ", env!("CARGO_PKG_VERSION"));
+
+/// What a request is answered with.
+enum Answer {
+    Opened,
+    Slab,
+    Closed,
+    Refused(Refusal),
+}
+
+/// Serves one client until it is done. Its sessions end with it, however it ends.
+///
+/// # Errors
+/// If the client does not speak the protocol, or the operating system fails; a client that goes away, at
+/// whatever point, is no error.
+pub fn converse(
+    served: &Served,
+    gate: &Gate,
+    reader: impl Read,
+    writer: impl Write,
+    on_hello: impl FnOnce(),
+) -> Result<(), WireError> {
+    let outcome = exchange(served, gate, reader, writer, on_hello);
+    match outcome {
+        Err(WireError::Io(error)) if is_departure(&error) => Ok(()),
+        other => other,
+    }
+}
+
+fn exchange(
+    served: &Served,
+    gate: &Gate,
+    reader: impl Read,
+    writer: impl Write,
+    on_hello: impl FnOnce(),
+) -> Result<(), WireError> {
+    let Some(mut connection) = Connection::accept(reader, writer, SERVER, &served.spec)? else {
+        return Ok(());
+    };
+    on_hello();
+    let mut sessions = BTreeMap::new();
+    while let Some(request) = connection.next_request()? {
+        // A signal waits for an exchange that has begun.
+        let _pass = gate.enter();
+        let id = match request {
+            Request::Open { session, .. }
+            | Request::Reset { session, .. }
+            | Request::Step { session, .. }
+            | Request::Close { session } => session,
+        };
+        let answer = answer(served, &mut sessions, &request).unwrap_or_else(Answer::Refused);
+        match (answer, sessions.get(&id)) {
+            (Answer::Opened, Some(session)) => connection.opened(id, session.opened())?,
+            (Answer::Slab, Some(session)) => connection.slab(id, session.slab())?,
+            (Answer::Refused(refusal), _) => connection.refuse(id, refusal.code, refusal.text)?,
+            (Answer::Closed, _) => connection.closed(id)?,
+            (Answer::Opened | Answer::Slab, None) => unreachable!("the session was just used"),
+        }
+    }
+    Ok(())
+}
+
+fn answer(
+    served: &Served,
+    sessions: &mut BTreeMap<u32, Session>,
+    request: &Request<'_>,
+) -> Result<Answer, Refusal> {
+    let unknown = |id: u32| Refusal {
+        code: ErrorCode::BadSession,
+        text: format!("session {id} is not open (open it first)"),
+    };
+    match *request {
+        Request::Open { session: id, ref open } => {
+            if sessions.contains_key(&id) {
+                let text = format!("session {id} is open already (close it first, or take another number)");
+                return Err(Refusal { code: ErrorCode::BadSession, text });
+            }
+            if sessions.len() >= served.spec.max_sessions as usize {
+                let text = format!("{} sessions are open, which is the most (close one)", sessions.len());
+                return Err(Refusal { code: ErrorCode::TooMany, text });
+            }
+            sessions.insert(id, Session::open(served, open)?);
+            Ok(Answer::Opened)
+        }
+        Request::Reset { session: id, mask } => {
+            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.reset(mask)?;
+            Ok(Answer::Slab)
+        }
+        Request::Step { session: id, actions } => {
+            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.step(actions)?;
+            Ok(Answer::Slab)
+        }
+        Request::Close { session: id } => {
+            sessions.remove(&id).ok_or_else(|| unknown(id))?;
+            Ok(Answer::Closed)
+        }
+    }
+}
+
+/// Whether an error only says that the client is gone.
+fn is_departure(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::served::tests::served;
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+    use wire::message::{Hello, encode};
+    use wire::{Actions, Client, Open, Range};
+
+    /// A listener whose clients are all served by threads, and its address.
+    fn listening(flags: &[&str]) -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let served = std::sync::Arc::new(served(flags));
+        std::thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let served = served.clone();
+                let reader = stream.try_clone().unwrap();
+                std::thread::spawn(move || converse(&served, &Gate::default(), reader, stream, || ()));
+            }
+        });
+        (folder, format!("unix:{}", path.display()))
+    }
+
+    fn connect(address: &str) -> Client {
+        Client::connect(address, Duration::from_secs(5), "test").unwrap()
+    }
+
+    #[test]
+    fn sessions_of_one_client_and_of_several_do_not_meet() {
+        let (_folder, address) = listening(&["--test-days", "3"]);
+        let play = |client: &mut Client, seed: u64| {
+            let mut session = client.open(&Open::training(4, seed)).unwrap();
+            client.reset(&mut session).unwrap();
+            let mut seen = session.slab().obs().to_vec();
+            for step in 0..40 {
+                client.step(&mut session, Actions::Discrete(&[step % 3, 1, 2, 0])).unwrap();
+                seen.extend(session.slab().obs());
+            }
+            seen
+        };
+        let alone = play(&mut connect(&address), 1);
+        let (mut first, mut second) = (connect(&address), connect(&address));
+        let mut held = first.open(&Open::evaluation(2, Range::Test)).unwrap();
+        first.reset(&mut held).unwrap();
+        assert_eq!(play(&mut first, 1), alone);
+        assert_ne!(play(&mut second, 2), alone);
+        drop(second);
+        first.step(&mut held, Actions::Discrete(&[0, 2])).unwrap();
+        first.close(held).unwrap();
+        assert_eq!(play(&mut first, 1), alone);
+    }
+
+    #[test]
+    fn a_refusal_is_answered_and_the_conversation_goes_on() {
+        let (_folder, address) = listening(&[]);
+        let mut client = connect(&address);
+        let mut session = client.open(&Open::training(2, 1)).unwrap();
+        client.reset(&mut session).unwrap();
+        let error = client.step(&mut session, Actions::Discrete(&[0, 7])).unwrap_err();
+        assert!(error.to_string().contains("environment 1: action 7"), "{error}");
+        client.step(&mut session, Actions::Discrete(&[0, 1])).unwrap();
+        for _ in 1..served(&[]).spec.max_sessions {
+            client.open(&Open::training(1, 1)).unwrap();
+        }
+        let error = client.open(&Open::training(1, 1)).unwrap_err();
+        assert!(error.to_string().contains("close one"), "{error}");
+    }
+
+    #[test]
+    fn a_client_that_dies_in_the_middle_of_a_frame_ends_its_conversation_quietly() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let hello = encode(&Hello { client: "dying".into(), capabilities: 0 }).unwrap();
+        wire::frame::write(&mut &theirs, wire::frame::Kind::Hello, 0, &hello).unwrap();
+        (&theirs).write_all(b"ENVP\x01\x00").unwrap();
+        drop(theirs);
+        converse(&served(&[]), &Gate::default(), ours.try_clone().unwrap(), ours, || ()).unwrap();
+    }
+
+    #[test]
+    fn a_client_of_another_language_is_told_what_it_did_wrong() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (&theirs).write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let error =
+            converse(&served(&[]), &Gate::default(), ours.try_clone().unwrap(), ours, || ()).unwrap_err();
+        assert!(matches!(error, WireError::Garbled { .. }), "{error}");
+    }
+}

@@ -1,0 +1,126 @@
+//! Feature files into one table. Several files are one batch only if they hold the same features of bars of
+//! one kind; their calendars are merged.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use market::{FeatureTable, FileInfo};
+
+/// Reads `paths` into one table, symbols ascending.
+pub fn load(paths: &[PathBuf]) -> Result<FeatureTable> {
+    let mut tables = Vec::new();
+    for path in paths {
+        tables.push((path.as_path(), market::parquet::read_features(path)?));
+    }
+    merge(tables)
+}
+
+/// One table out of several.
+pub fn merge(tables: Vec<(&Path, FeatureTable)>) -> Result<FeatureTable> {
+    let mut tables = tables.into_iter();
+    let Some((first_path, mut whole)) = tables.next() else { bail!("no feature file given") };
+    for (path, mut table) in tables {
+        if let Some(difference) = difference(&whole.info, &table.info) {
+            bail!(
+                "{}: {difference} than {} (make one file of all inputs with featgen)",
+                path.display(),
+                first_path.display()
+            );
+        }
+        let known: BTreeSet<&str> = whole.symbols.iter().map(|symbol| symbol.bars.symbol.as_str()).collect();
+        if let Some(twice) = table.symbols.iter().find(|s| known.contains(s.bars.symbol.as_str())) {
+            bail!(
+                "{}: symbol {} is in another file too (give one of them)",
+                path.display(),
+                twice.bars.symbol
+            );
+        }
+        let calendar: Vec<String> = whole
+            .info
+            .calendar
+            .iter()
+            .chain(&table.info.calendar)
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        renumber_sessions(&mut whole, &calendar);
+        renumber_sessions(&mut table, &calendar);
+        // The most bars that any symbol has in a year: a symbol that skips sessions says too few.
+        whole.info.bars_per_year = whole.info.bars_per_year.max(table.info.bars_per_year);
+        whole.info.inputs.append(&mut table.info.inputs);
+        whole.symbols.append(&mut table.symbols);
+    }
+    whole.symbols.sort_by(|a, b| a.bars.symbol.cmp(&b.bars.symbol));
+    Ok(whole)
+}
+
+fn difference(one: &FileInfo, other: &FileInfo) -> Option<&'static str> {
+    if one.features != other.features {
+        Some("holds other features")
+    } else if one.bar_seconds != other.bar_seconds {
+        Some("has bars of another interval")
+    } else if one.timezone != other.timezone {
+        Some("is in another time zone")
+    } else if one.provenance != other.provenance {
+        Some("has another provenance")
+    } else {
+        None
+    }
+}
+
+/// Rewrites the sessions of `table` as ordinals of `calendar`, which holds all of its dates.
+fn renumber_sessions(table: &mut FeatureTable, calendar: &[String]) {
+    let ordinal = |date: &String| calendar.partition_point(|known| known < date) as i32;
+    let ordinals: Vec<i32> = table.info.calendar.iter().map(ordinal).collect();
+    for symbol in &mut table.symbols {
+        for session in &mut symbol.bars.session {
+            *session = ordinals[*session as usize];
+        }
+    }
+    table.info.calendar = calendar.to_vec();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trading_env::testing::random_walk_table;
+
+    fn named(symbol: &str, dates: &[&str]) -> FeatureTable {
+        let mut table = random_walk_table(1, dates.len(), 2, 2, 1);
+        table.symbols[0].bars.symbol = symbol.into();
+        table.info.calendar = dates.iter().map(ToString::to_string).collect();
+        table
+    }
+
+    #[test]
+    fn calendars_are_merged_and_sessions_renumbered() {
+        let whole = merge(vec![
+            (Path::new("b"), named("B", &["2025-01-02", "2025-01-06"])),
+            (Path::new("a"), named("A", &["2025-01-01", "2025-01-02", "2025-01-03"])),
+        ])
+        .unwrap();
+        assert_eq!(whole.info.calendar, ["2025-01-01", "2025-01-02", "2025-01-03", "2025-01-06"]);
+        assert_eq!(whole.symbols[0].bars.symbol, "A");
+        assert_eq!(whole.symbols[0].bars.session, [0, 0, 1, 1, 2, 2]);
+        assert_eq!(whole.symbols[1].bars.session, [1, 1, 3, 3]);
+    }
+
+    #[test]
+    fn files_that_do_not_fit_are_named() {
+        let base = || named("A", &["2025-01-01"]);
+        let check = |alter: &dyn Fn(&mut FeatureTable), expected: &str| {
+            let mut other = named("B", &["2025-01-01"]);
+            alter(&mut other);
+            let error =
+                merge(vec![(Path::new("a"), base()), (Path::new("b"), other)]).unwrap_err().to_string();
+            assert!(error.starts_with("b: ") && error.contains(expected), "{error}");
+        };
+        check(&|table| table.info.features[0].name = "other".into(), "other features");
+        check(&|table| table.info.bar_seconds = 60, "another interval");
+        check(&|table| table.info.timezone = "UTC".into(), "another time zone");
+        check(&|table| table.info.provenance = market::Provenance::Unlabelled, "another provenance");
+        check(&|table| table.symbols[0].bars.symbol = "A".into(), "symbol A");
+    }
+}

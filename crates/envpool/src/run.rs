@@ -1,0 +1,78 @@
+//! What the program does, in a handful of steps.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+use cli::Exit;
+
+use crate::cli::{Arguments, Command, Serve};
+use crate::config::Config;
+use crate::served::Served;
+use crate::socket::{Listening, parse_address};
+use crate::{describe, load, stdio};
+
+/// Runs envpool.
+pub fn run(arguments: Arguments) -> Result<Exit> {
+    match arguments.command {
+        Some(Command::Pages { page }) => {
+            cli::pages::write(page, Arguments::command(), &mut std::io::stdout().lock())?;
+        }
+        Some(Command::Describe { serve, json }) => print_description(&serve, json)?,
+        None => match arguments.listen.as_deref() {
+            Some(address) => {
+                let path = parse_address(address)?;
+                let config = Config::new(&arguments.serve)?;
+                // Before the data is read: a socket that is taken is known at once.
+                let listening = Listening::bind(path)?;
+                let served = prepare(&config).inspect_err(|_| {
+                    let _ = std::fs::remove_file(path);
+                })?;
+                listening.serve(served)?;
+            }
+            None => {
+                stdio::check()?;
+                let config = Config::new(&arguments.serve)?;
+                let served = prepare(&config)?;
+                if config.n_threads > 1 {
+                    // Inside the pool, so that a step need not be handed in from outside.
+                    rayon::scope(|_| stdio::serve(&served))?;
+                } else {
+                    stdio::serve(&served)?;
+                }
+            }
+        },
+    }
+    Ok(Exit::Done)
+}
+
+/// Loads what is to be served, on as many threads as shall step it.
+fn prepare(config: &Config) -> Result<Served> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(config.n_threads)
+        .thread_name(|thread_idx| format!("step-{thread_idx}"))
+        .build_global()
+        .with_context(|| format!("--threads {}", config.n_threads))?;
+    if let Some(environment) = &config.known {
+        return Ok(Served::known(environment.clone(), config));
+    }
+    let served = Served::market(&load::load(&config.features)?, config)?;
+    let n_interior_nulls = served.data().map_or(0, trading_env::MarketData::n_interior_nulls);
+    if n_interior_nulls > 0 {
+        eprintln!("envpool: {n_interior_nulls} rows between others lack a feature; episodes end before them");
+    }
+    Ok(served)
+}
+
+fn print_description(serve: &Serve, json: bool) -> Result<()> {
+    let served = prepare(&Config::new(serve)?)?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        let text = served.spec.to_json().map_err(anyhow::Error::msg)?;
+        writeln!(out, "{text}")?;
+    } else {
+        describe::write(&served, &mut out)?;
+    }
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Serving any number of clients on a Unix socket, a thread each.
+
+use std::fs;
+use std::io::{self, BufReader};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use cli::UsageError;
+use rustix::fs::Mode;
+use wire::WireError;
+use wire::frame::{self, Kind};
+use wire::message::{ErrorCode, Refusal, encode};
+
+use crate::client::converse;
+use crate::served::Served;
+use crate::stop::{self, Gate};
+
+/// The most clients at a time.
+const MAX_CLIENTS: usize = 64;
+/// How long a client may take to say hello.
+const HELLO_LIMIT: Duration = Duration::from_secs(10);
+/// How long a client may leave an answer unread before it is taken for dead.
+const UNREAD_LIMIT: Duration = Duration::from_secs(60);
+/// How long to wait after a connection could not be accepted, for want of file descriptors say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Requests are small; a buffer takes a frame's header and body in one system call.
+const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// A socket that this process listens on.
+#[derive(Debug)]
+pub struct Listening {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// The path in `unix:PATH`.
+pub fn parse_address(address: &str) -> Result<&Path, UsageError> {
+    match address.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+        Some(path) => Ok(Path::new(path)),
+        None => Err(UsageError(format!("--listen {address}: not of the form unix:PATH"))),
+    }
+}
+
+impl Listening {
+    /// Listens at `path`, for this user alone. A socket that nobody serves any more is replaced.
+    pub fn bind(path: &Path) -> Result<Self> {
+        if let Ok(metadata) = fs::symlink_metadata(path) {
+            let shown = path.display();
+            if !metadata.file_type().is_socket() {
+                bail!("--listen unix:{shown}: a file that is not a socket is there (choose another path)");
+            }
+            match UnixStream::connect(path) {
+                Ok(_) => {
+                    bail!("--listen unix:{shown}: a server is listening there already (choose another path)")
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+                    .with_context(|| {
+                        format!("--listen unix:{shown}: cannot remove a dead server's socket")
+                    })?,
+                Err(error) => return Err(error).with_context(|| format!("--listen unix:{shown}")),
+            }
+        }
+        // The mode must hold from the first moment on, so that nobody else can slip in between.
+        let umask_before = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(umask_before);
+        let listener = bound.with_context(|| format!("--listen unix:{}", path.display()))?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+
+    /// Serves clients until a signal ends the process.
+    pub fn serve(self, served: Served) -> Result<()> {
+        let gate = Gate::default();
+        let own = fs::symlink_metadata(&self.path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+        let path = self.path.clone();
+        stop::on_signal(gate.clone(), false, move || {
+            // Not one that somebody else has put in its place since.
+            let found = fs::symlink_metadata(&path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+            if found == own {
+                let _ = fs::remove_file(&path);
+            }
+        })?;
+        eprintln!("envpool: listening on unix:{}", self.path.display());
+        let served = Arc::new(served);
+        let n_clients = Arc::new(AtomicUsize::new(0));
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    eprintln!("envpool: cannot accept a client: {error}");
+                    thread::sleep(ACCEPT_PAUSE);
+                    continue;
+                }
+            };
+            let place = Place::take(&n_clients);
+            if place.number > MAX_CLIENTS {
+                refuse(&stream);
+                continue;
+            }
+            let (served, gate) = (served.clone(), gate.clone());
+            let spawned = thread::Builder::new().name("client".into()).spawn(move || {
+                let _place = place;
+                if let Err(error) = serve_client(&served, &gate, &stream) {
+                    eprintln!("envpool: {error}");
+                }
+            });
+            if let Err(error) = spawned {
+                eprintln!("envpool: cannot serve a client: {error}");
+            }
+        }
+    }
+}
+
+/// A client's place among those that are served; given back when it is dropped, even by a panic.
+struct Place {
+    taken: Arc<AtomicUsize>,
+    number: usize,
+}
+
+impl Place {
+    fn take(taken: &Arc<AtomicUsize>) -> Self {
+        let number = taken.fetch_add(1, Ordering::Relaxed) + 1;
+        Self { taken: taken.clone(), number }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream) -> Result<(), WireError> {
+    stream.set_read_timeout(Some(HELLO_LIMIT))?;
+    stream.set_write_timeout(Some(UNREAD_LIMIT))?;
+    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+    // A client that has said hello may think as long as it likes.
+    let on_hello = || {
+        let _ = stream.set_read_timeout(None);
+    };
+    converse(served, gate, reader, stream, on_hello)
+}
+
+fn refuse(stream: &UnixStream) {
+    let text = format!("{MAX_CLIENTS} clients are connected, which is the most (wait for one to end)");
+    let _ = stream.set_write_timeout(Some(ACCEPT_PAUSE));
+    if let Ok(body) = encode(&Refusal { code: ErrorCode::TooMany, text }) {
+        let _ = frame::write(&mut &*stream, Kind::Refused, 0, &body);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_socket_is_for_its_user_alone_and_a_live_one_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listening = Listening::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let error = Listening::bind(&path).unwrap_err().to_string();
+        assert!(error.contains("listening there already"), "{error}");
+        // What a dead server leaves behind is replaced.
+        drop(listening);
+        assert!(path.exists());
+        Listening::bind(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_socket_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        fs::write(&path, "mine").unwrap();
+        assert!(Listening::bind(&path).unwrap_err().to_string().contains("not a socket"));
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        assert!(Listening::bind(Path::new("/nonexistent/socket")).is_err());
+        assert!(parse_address("tcp:1234").is_err() && parse_address("unix:").is_err());
+        assert_eq!(parse_address("unix:/a").unwrap(), Path::new("/a"));
+    }
+}

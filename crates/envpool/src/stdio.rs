@@ -1,0 +1,41 @@
+//! Serving the one client at the other end of stdin and stdout.
+
+use std::fs::File;
+use std::io::{self, BufReader, IsTerminal};
+use std::os::fd::AsFd;
+
+use anyhow::Result;
+use cli::UsageError;
+
+use crate::client::converse;
+use crate::served::Served;
+use crate::stop::{self, Gate};
+
+/// Requests are small; a buffer takes a frame's header and body in one system call.
+const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// Refuses to speak a binary protocol with somebody at a keyboard.
+pub fn check() -> Result<(), UsageError> {
+    if io::stdin().is_terminal() {
+        let text = "stdin is a terminal, and envpool speaks a binary protocol there (let a learner start it, as in \
+                    `train ppo -- envpool …`, or serve on a socket with --listen unix:PATH)";
+        return Err(UsageError(text.into()));
+    }
+    Ok(())
+}
+
+/// Serves until the client is done.
+pub fn serve(served: &Served) -> Result<()> {
+    // Plain files, for the standard streams of the library buffer lines and lock.
+    let reader = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let writer = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    for stream in [&reader, &writer] {
+        // A client may have left its own mode on a stream that it shares with us.
+        rustix::io::ioctl_fionbio(stream, false).map_err(io::Error::from)?;
+        wire::wait::widen_pipe(stream);
+    }
+    let gate = Gate::default();
+    stop::on_signal(gate.clone(), true, || ())?;
+    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
+    Ok(converse(served, &gate, reader, writer, || ())?)
+}

@@ -1,0 +1,73 @@
+//! The end on a signal: an exchange that has begun is finished, the socket is removed, the exit code is 0.
+
+use std::io;
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// How long a signal waits for exchanges that have begun, such as one with a client that does not read.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// How long a server on stdin and stdout outlives an interrupt. Ctrl-C reaches the learner in front of it too,
+/// which may want to finish what it saves, and ends the server by closing its stdin.
+const INTERRUPT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Lets exchanges in until the server stops.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<RwLock<()>>);
+
+impl Gate {
+    /// Held while one request is answered.
+    pub fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        // Nothing lies behind the lock that a panic could have left half done.
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits until no request is being answered, but not long.
+    fn drain(&self) -> Option<std::sync::RwLockWriteGuard<'_, ()>> {
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        loop {
+            match self.0.try_write() {
+                Ok(closed) => return Some(closed),
+                Err(_) if Instant::now() >= deadline => return None,
+                Err(_) => thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+}
+
+/// Ends the process with code 0 on SIGTERM, SIGINT or SIGHUP, after `cleanup`. Also when this is process 1 of
+/// a container, where signals without a handler do nothing.
+pub fn on_signal(gate: Gate, is_stdio: bool, cleanup: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        let Some(signal) = signals.forever().next() else { return };
+        if is_stdio && signal == SIGINT {
+            thread::sleep(INTERRUPT_PATIENCE);
+        }
+        let _closed = gate.drain();
+        cleanup();
+        std::process::exit(0);
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_waits_for_an_exchange_but_not_for_ever() {
+        let gate = Gate::default();
+        assert!(gate.drain().is_some());
+        let held = gate.clone();
+        let pass = held.enter();
+        let started = Instant::now();
+        assert!(gate.drain().is_none());
+        assert!(started.elapsed() >= DRAIN_LIMIT);
+        drop(pass);
+        assert!(gate.drain().is_some());
+    }
+}
