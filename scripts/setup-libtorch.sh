@@ -2,7 +2,7 @@
 # Brings libtorch 2.13.0, the version that tch 0.26.0 is written for, into libtorch/ at the repository root.
 #
 #   scripts/setup-libtorch.sh         what the CPU (and, on a Mac, Metal) needs
-#   scripts/setup-libtorch.sh cuda    the same with CUDA, on Linux
+#   scripts/setup-libtorch.sh cuda    the same with CUDA, on Linux; so does DEVICE=cuda in the environment
 #
 # It takes the libraries out of PyTorch's own wheels, whose check sums are pinned below; no Python package is
 # installed. Run it from anywhere and as often as you like: it is quick when its work is done, and an
@@ -16,10 +16,12 @@ fail() {
     exit 1
 }
 
-DEVICE=${1:-cpu}
+DEVICE=${1:-${DEVICE:-cpu}}
 case "$DEVICE" in
-    cpu | cuda) ;;
-    *) echo "setup-libtorch: \"$DEVICE\" is no device (usage: $0 [cpu|cuda])" >&2; exit 2 ;;
+    cuda) ;;
+    # The CPU's libraries are Metal's too.
+    auto | cpu | mps) DEVICE=cpu ;;
+    *) echo "setup-libtorch: \"$DEVICE\" is no device (usage: $0 [auto|cpu|cuda|mps])" >&2; exit 2 ;;
 esac
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)

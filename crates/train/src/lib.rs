@@ -1,6 +1,8 @@
 //! Learns a policy with libtorch against an environment server, and judges it on held-out days.
 //!
 //! # Layout
+//! - [`cli`], [`config`]: the command line, and the one configuration that comes of it.
+//! - [`run`]: what each command does, as a handful of steps.
 //! - [`env`]: the environments as an algorithm sees them.
 //! - [`ppo`]: proximal policy optimisation, in one file.
 //! - [`rollout`]: the transitions of one update, and their advantages.
@@ -8,16 +10,34 @@
 //! - [`learner`]: all that an algorithm sees of a network.
 //! - [`network`]: shapes, places and first values of the parameters.
 //! - [`policy`]: distributions over actions.
-//! - [`torch`]: the learner that stands on libtorch.
+//! - [`torch`]: the learner that stands on libtorch; [`device`]: where it lives and with how many threads.
 //! - [`aligned`]: memory that starts on a cache line.
+//! - [`run_directory`], [`checkpoint`], [`metrics`], [`tensorboard`]: what a run leaves while it learns.
+//! - [`evaluate`]: the policy and its baselines on held-out days; [`history`]: accounts bar by bar, and trades;
+//!   [`statistics`]: what is said of them.
+//! - [`report`], [`page`], [`summary`]: what a run has to show, for programs, in a browser, and at the end.
 pub mod aligned;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod device;
 pub mod env;
+pub mod evaluate;
+pub mod history;
 pub mod learner;
+pub mod metrics;
 pub mod network;
+pub mod page;
 pub mod policy;
 pub mod ppo;
-pub mod reward_scaler;
-pub mod rollout;
-pub mod torch;
 #[cfg(test)]
 mod probe;
+pub mod report;
+pub mod reward_scaler;
+pub mod rollout;
+pub mod run;
+pub mod run_directory;
+pub mod statistics;
+pub mod summary;
+pub mod tensorboard;
+pub mod torch;

@@ -83,7 +83,7 @@ impl PpoConfig {
 pub struct LoopTimes {
     /// Between sending actions and having the answer.
     pub environment: Duration,
-    /// The networks while acting, and drawing actions.
+    /// All else of acting: the networks, drawing actions, keeping what came of them.
     pub inference: Duration,
     /// Advantages and all passes over the rollout.
     pub update: Duration,
@@ -145,10 +145,10 @@ pub fn train(
         let learning_rate = config.learning_rate * (1.0 - done);
 
         // Act.
+        let (acting, environment_before) = (Instant::now(), times.environment);
         rollout.begin();
         episodes.clear();
         for step in 0..config.rollout {
-            let begun = Instant::now();
             let mut stream = Stream::new(seed, Purpose::Action, update, step as u64);
             let rows = rollout.rows_of(step);
             let heads = learner.infer(rollout.observe(step, env.slab().obs()))?;
@@ -161,11 +161,9 @@ pub fn train(
             }
             let len = distribution.action_len();
             let actions = outgoing.fill(&rollout.actions[rows.start * len..rows.end * len]);
-            let acted = Instant::now();
-            times.inference += acted - begun;
-
+            let sent = Instant::now();
             env.step(actions).context("stepping the environments")?;
-            times.environment += acted.elapsed();
+            times.environment += sent.elapsed();
 
             let slab = env.slab();
             let ended = |env: usize| slab.terminated()[env] | slab.truncated()[env] != 0;
@@ -185,11 +183,10 @@ pub fn train(
                 episodes.push((record.episode_return, record.length));
             }
         }
-        let begun = Instant::now();
         let values = learner.infer(rollout.truncated_observations())?.values;
         rollout.set_truncated_values(values);
         let last_values = learner.infer(env.slab().obs())?.values;
-        times.inference += begun.elapsed();
+        times.inference += acting.elapsed() - (times.environment - environment_before);
 
         // Learn.
         let begun = Instant::now();

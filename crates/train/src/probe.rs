@@ -117,6 +117,7 @@ impl VecEnv for ProbeEnv {
     }
 }
 
+#[cfg(test)]
 mod tests {
     use tch::Device;
 

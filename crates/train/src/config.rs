@@ -1,0 +1,156 @@
+//! Everything that decides a run, as one value: `config.toml` of a run directory, and what flags are laid
+//! over. Nothing is left to a default when it is written, so that it repeats the run.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use cli::UsageError;
+use serde::{Deserialize, Serialize};
+
+use crate::network::Activation;
+use crate::ppo::PpoConfig;
+
+/// The most threads that anything is given: beyond it, something was mistyped.
+const MAX_THREADS: usize = 1024;
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Keys everything drawn at random, in the learner and in the environments.
+    pub seed: u64,
+    /// Environments stepped at once; 0 takes the server's number.
+    pub envs: u32,
+    /// Widths of the hidden layers.
+    pub hidden: Vec<usize>,
+    /// The non-linearity after each of them.
+    pub activation: Activation,
+    /// Where the networks live: `cpu`, `cuda`, `mps`; `auto` is resolved before the run begins.
+    pub device: String,
+    /// Threads that learn; 0 is resolved before the run begins.
+    pub update_threads: usize,
+    /// Threads that act; 0 is resolved before the run begins.
+    pub inference_threads: usize,
+    /// Environment steps between checkpoints; 0 writes one every ten seconds.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept beside the first: the newest ones.
+    pub keep: usize,
+    /// The server's command and its arguments; empty if the run connected to one.
+    pub server: Vec<String>,
+    /// The server's address, if the run connected to one.
+    pub connect: Option<String>,
+    /// The hyper-parameters.
+    pub ppo: PpoConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            envs: 0,
+            hidden: vec![64, 64],
+            activation: Activation::Tanh,
+            device: "auto".into(),
+            update_threads: 0,
+            inference_threads: 0,
+            checkpoint_every: 0,
+            keep: 3,
+            server: Vec::new(),
+            connect: None,
+            ppo: PpoConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file; what it leaves out is as in [`Config::default`].
+    ///
+    /// # Errors
+    /// If it cannot be read or does not parse.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let parsed = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            UsageError(format!("{}: line {line}: {}", path.display(), error.message()))
+        });
+        Ok(parsed?)
+    }
+
+    /// The file that repeats the run.
+    ///
+    /// # Errors
+    /// If a number cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("writing the configuration")
+    }
+
+    /// Refuses what makes no sense, naming the flag.
+    ///
+    /// # Errors
+    /// If a value is out of its range.
+    pub fn check(&self) -> Result<()> {
+        let ppo = &self.ppo;
+        let unit = 0.0..=1.0;
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let not_negative = |value: f64| value >= 0.0 && value.is_finite();
+        let checks = [
+            (ppo.timesteps > 0, "--timesteps must be at least 1"),
+            (ppo.rollout > 0, "--rollout must be at least 1"),
+            (ppo.epochs > 0, "--epochs must be at least 1"),
+            (ppo.minibatches > 0, "--minibatches must be at least 1"),
+            (self.hidden.iter().all(|width| (1..=65_536).contains(width)), "--hidden takes widths from 1 to 65536"),
+            (positive(ppo.learning_rate), "--learning-rate must be above 0"),
+            (unit.contains(&ppo.gamma), "--gamma must lie between 0 and 1"),
+            (unit.contains(&ppo.gae_lambda), "--gae-lambda must lie between 0 and 1"),
+            (positive(ppo.clip), "--clip must be above 0"),
+            (not_negative(ppo.entropy_coefficient), "--entropy-coefficient must not be below 0"),
+            (not_negative(ppo.value_coefficient), "--value-coefficient must not be below 0"),
+            (positive(ppo.max_grad_norm), "--max-grad-norm must be above 0"),
+            (not_negative(ppo.target_kl), "--target-kl must not be below 0"),
+            (self.keep > 0, "--keep must be at least 1"),
+            (
+                self.update_threads.max(self.inference_threads) <= MAX_THREADS,
+                "--threads must be at most 1024",
+            ),
+        ];
+        match checks.iter().find(|(holds, _)| !holds) {
+            Some((_, text)) => Err(UsageError((*text).to_owned()).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_configuration_reads_back_as_it_was() {
+        let config = Config {
+            hidden: vec![512, 256],
+            connect: Some("unix:/tmp/s".into()),
+            ppo: PpoConfig { target_kl: 0.01, ..PpoConfig::default() },
+            ..Config::default()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, config.to_toml().unwrap()).unwrap();
+        assert_eq!(Config::read(&path).unwrap(), config);
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, "seed = 1\n\n[ppo]\ngama = 0.9\n").unwrap();
+        let error = Config::read(&path).unwrap_err().to_string();
+        assert!(error.contains("line 4") && error.contains("gama"), "{error}");
+    }
+
+    #[test]
+    fn values_out_of_range_name_their_flag() {
+        let config = Config { ppo: PpoConfig { gamma: 1.5, ..PpoConfig::default() }, ..Config::default() };
+        assert!(config.check().unwrap_err().to_string().contains("--gamma"));
+        assert!(Config::default().check().is_ok());
+    }
+}

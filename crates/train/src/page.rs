@@ -1,0 +1,232 @@
+//! `report.html`: one file that opens without a network, with everything inline.
+
+use std::fmt::Write as _;
+
+use plot::{Bar, Bars, LineChart, Series, Style, Values, XAxis};
+use wire::spec::Market;
+
+use crate::evaluate::{Evaluation, Outcome, time_zone};
+use crate::metrics::CurvePoint;
+use crate::report::{Report, TimeSplit, days_in_words, local_time, percent, thousands};
+use crate::statistics::{Statistics, drawdowns};
+use crate::summary::bar_in_words;
+
+const STYLE: &str = "\
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 940px; margin: 2em auto; padding: 0 1em }
+h1 { font-size: 1.4em } h2 { font-size: 1.15em; margin-top: 2em }
+p.label { background: #fff3cd; border-left: 4px solid #d39e00; padding: .5em .8em }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; font-size: .9em }
+th, td { padding: .25em .5em; border-bottom: 1px solid #ddd; text-align: right }
+th:first-child, td:first-child { text-align: left }
+svg { max-width: 100%; height: auto } pre { background: #f6f6f6; padding: 1em; overflow-x: auto }
+";
+
+/// The page of `report` with the learning curve `curve`.
+pub fn of(report: &Report, curve: &[CurvePoint]) -> String {
+    let mut page = String::new();
+    let headline = escaped(&report.headline());
+    let _ = write!(
+        page,
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{headline}</title>\n\
+         <style>\n{STYLE}</style></head><body>\n<h1>{headline}</h1>\n"
+    );
+    if let Some(market) = report.market() {
+        let _ = writeln!(page, "<p class=\"label\">Data: {}</p>", escaped(&market.provenance.label));
+        page.push_str(&facts(market));
+    }
+    if let (Some(market), Some(evaluation)) = (report.market(), report.evaluation()) {
+        page.push_str("<h2>Held-out days</h2>\n");
+        page.push_str(&table(evaluation, &report.cost_kinds, &market.rules.currency));
+        page.push_str(&equity_chart(market, evaluation));
+        page.push_str(&drawdown_chart(market, evaluation));
+        page.push_str(NOTES);
+    }
+    if !curve.is_empty() {
+        page.push_str("<h2>Learning</h2>\n");
+        page.push_str(&curve_chart("Mean return of the latest 100 episodes", "return", curve, |p| p.episodic_return));
+        page.push_str(&curve_chart("Entropy of the policy", "nats", curve, |p| p.entropy));
+        page.push_str(&curve_chart("Explained variance of the returns", "share", curve, |p| p.explained_variance));
+    }
+    if let Some(training) = &report.training {
+        let _ = writeln!(
+            page,
+            "<h2>Time</h2>\n<p>{} steps in {:.1} s: {} steps a second. The longest stall for a checkpoint was \
+             {:.2} ms.</p>",
+            thousands(training.timesteps),
+            training.seconds,
+            thousands(training.steps_per_second() as u64),
+            training.longest_checkpoint_stall_ms
+        );
+        page.push_str(&time_chart(&training.time_split));
+        let config = training.config.to_toml().unwrap_or_default();
+        let _ = writeln!(page, "<h2>Configuration</h2>\n<pre>{}</pre>", escaped(&config));
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+const NOTES: &str = "<p>Returns are after all costs. Sharpe and Sortino ratios come from daily returns, \
+annualised by the trading days that the data has in a year, against a risk-free rate of 0. Buy and hold buys \
+once at the first open, pays delivery costs, and sells at the end. Random changes its position as often as \
+makes its turnover that of the policy.</p>\n";
+
+fn facts(market: &Market) -> String {
+    let names: Vec<&str> = market.symbols.iter().map(|symbol| symbol.name.as_str()).collect();
+    let rules = &market.rules;
+    let facts = [
+        ("Symbols", names.join(", ")),
+        ("Bars", format!("{}, {:.0} a year", bar_in_words(market.bar_seconds), market.bars_per_year)),
+        ("Trained on", days_in_words(market, market.train)),
+        ("Held out", market.test.map_or("nothing".into(), |days| days_in_words(market, days))),
+        ("Costs", format!("{}, slippage {} basis points", rules.costs, rules.slippage_bps)),
+        (
+            "Rules",
+            format!(
+                "fills at the {}, shorts {}, square-off {}, capital {} {} a symbol",
+                rules.fill.replace('-', " "),
+                if rules.short { "allowed" } else { "not allowed" },
+                if rules.square_off { "at each session's last bar" } else { "never" },
+                thousands(rules.capital as u64),
+                rules.currency
+            ),
+        ),
+        ("Features", market.feature_specification.clone()),
+        ("Data digest", market.data_digest.clone()),
+    ];
+    let rows = facts.iter().map(|(name, value)| {
+        format!("<tr><td>{name}</td><td style=\"text-align:left;word-break:break-all\">{}</td></tr>\n", escaped(value))
+    });
+    format!("<table>\n{}</table>\n", rows.collect::<String>())
+}
+
+fn table(evaluation: &Evaluation, cost_kinds: &[String], currency: &str) -> String {
+    let outcomes: Vec<&Outcome> = [&evaluation.policy].into_iter().chain(&evaluation.baselines).collect();
+    let mut html = String::from("<table>\n<tr><th></th>");
+    outcomes.iter().for_each(|outcome| {
+        let _ = write!(html, "<th>{}</th>", escaped(outcome.name));
+    });
+    html.push_str("</tr>\n");
+    let mut row = |name: &str, value: &dyn Fn(&Statistics) -> String| {
+        let cells = outcomes.iter().map(|outcome| format!("<td>{}</td>", escaped(&value(&outcome.statistics))));
+        let _ = writeln!(html, "<tr><td>{}</td>{}</tr>", escaped(name), cells.collect::<String>());
+    };
+    let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2}"));
+    let share = |value: Option<f64>| value.map_or("–".into(), percent);
+    row("Total return", &|s| percent(s.total_return));
+    row("A year (CAGR)", &|s| share(s.cagr));
+    row("Sharpe", &|s| number(s.sharpe));
+    row("Sortino", &|s| number(s.sortino));
+    row("Calmar", &|s| number(s.calmar));
+    row("Deepest drawdown", &|s| format!("{:.2} %", 100.0 * s.max_drawdown));
+    row("Trades", &|s| s.trades.to_string());
+    row("Trades won", &|s| s.win_rate.map_or("–".into(), |rate| format!("{:.1} %", 100.0 * rate)));
+    row("Turnover (× capital)", &|s| format!("{:.1}", s.turnover));
+    row("Exposure", &|s| format!("{:.1} %", 100.0 * s.exposure));
+    row(&format!("Costs ({currency})"), &|s| format!("{:.0}", s.costs));
+    for (i, kind) in cost_kinds.iter().enumerate() {
+        row(&format!("· {kind}"), &|s| s.costs_by_kind.get(i).map_or("–".into(), |(_, cost)| format!("{cost:.0}")));
+    }
+    row(&format!("Final equity ({currency})"), &|s| format!("{:.0}", s.final_equity));
+    html + "</table>\n"
+}
+
+fn equity_chart(market: &Market, evaluation: &Evaluation) -> String {
+    let outcomes = [&evaluation.policy].into_iter().chain(&evaluation.baselines);
+    let series = outcomes.map(|outcome| Series {
+        name: outcome.name.to_owned(),
+        points: points(evaluation, outcome, |equity, capital| {
+            equity.iter().map(|equity| equity / capital - 1.0).collect()
+        }),
+        style: if outcome.key == "policy" { Style::Solid } else { Style::Dashed },
+    });
+    drawn(&LineChart {
+        title: "Return since the first held-out bar, after costs".into(),
+        x: axis(market, evaluation),
+        y_label: "return".into(),
+        y_values: Values::Percent,
+        series: series.collect(),
+        ..LineChart::default()
+    })
+}
+
+fn drawdown_chart(market: &Market, evaluation: &Evaluation) -> String {
+    let fall = |equity: &[f64], capital: f64| drawdowns(capital, equity).into_iter().map(|fall| -fall).collect();
+    let policy = &evaluation.policy;
+    let own =
+        Series { name: "policy".into(), points: points(evaluation, policy, fall), style: Style::FillToZero };
+    let held = evaluation.baseline("buy_and_hold").map(|outcome| Series {
+        name: outcome.name.to_owned(),
+        points: points(evaluation, outcome, fall),
+        style: Style::Dashed,
+    });
+    drawn(&LineChart {
+        title: "Drawdown".into(),
+        x: axis(market, evaluation),
+        y_label: "below the peak".into(),
+        y_values: Values::Percent,
+        series: [own].into_iter().chain(held).collect(),
+        height_px: 220,
+    })
+}
+
+/// The bars of the longest account, which every other one is a part of.
+fn times(evaluation: &Evaluation) -> Vec<i64> {
+    let outcomes = [&evaluation.policy].into_iter().chain(&evaluation.baselines);
+    let longest = outcomes.max_by_key(|outcome| outcome.history.rows.len());
+    longest.map(|outcome| outcome.history.rows.iter().map(|row| row.ts).collect()).unwrap_or_default()
+}
+
+fn axis(market: &Market, evaluation: &Evaluation) -> XAxis {
+    let zone = time_zone(&market.timezone);
+    let label = |ts: i64| local_time(ts, &zone).chars().take(10).collect();
+    XAxis::Labels(times(evaluation).into_iter().map(label).collect())
+}
+
+fn points(
+    evaluation: &Evaluation,
+    outcome: &Outcome,
+    values: impl Fn(&[f64], f64) -> Vec<f64>,
+) -> Vec<(f64, f64)> {
+    let times = times(evaluation);
+    let equity: Vec<f64> = outcome.history.rows.iter().map(|row| row.equity).collect();
+    let values = values(&equity, outcome.history.capital);
+    let place = |ts: i64| times.binary_search(&ts).unwrap_or_else(|place| place) as f64;
+    outcome.history.rows.iter().zip(values).map(|(row, value)| (place(row.ts), value)).collect()
+}
+
+fn curve_chart(title: &str, y_label: &str, curve: &[CurvePoint], value: impl Fn(&CurvePoint) -> f64) -> String {
+    let points = curve.iter().map(|point| (point.timesteps as f64, value(point))).collect();
+    drawn(&LineChart {
+        title: title.into(),
+        x: XAxis::Number { label: "environment steps".into() },
+        y_label: y_label.into(),
+        series: vec![Series { name: y_label.into(), points, style: Style::Solid }],
+        height_px: 200,
+        ..LineChart::default()
+    })
+}
+
+fn time_chart(split: &TimeSplit) -> String {
+    let parts = split.parts();
+    let chart = Bars {
+        title: "Where the time went".into(),
+        label: "seconds".into(),
+        parts: parts.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        bars: vec![Bar { name: "training".into(), lengths: parts.iter().map(|(_, seconds)| *seconds).collect() }],
+    };
+    chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
+}
+
+fn drawn(chart: &LineChart) -> String {
+    chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
+}
+
+/// A chart that fails must not cost the page.
+fn not_drawn(error: &plot::PlotError) -> String {
+    format!("<p>The chart could not be drawn: {}</p>\n", escaped(&error.to_string()))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

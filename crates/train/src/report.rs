@@ -1,0 +1,298 @@
+//! What a run has to show: one value, from which `report.json`, the page and the summary are made.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use wire::spec::{Days, Market, Provenance};
+
+use crate::config::Config;
+use crate::evaluate::{Evaluation, KnownAnswer, time_zone};
+
+/// Where the time of a run went, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct TimeSplit {
+    /// Between sending actions and having the server's answer.
+    pub environment: f64,
+    /// The networks while acting, and drawing actions.
+    pub inference: f64,
+    /// Learning from rollouts.
+    pub update: f64,
+    /// Copying checkpoints and writing metrics.
+    pub checkpoint: f64,
+    /// Waiting at the end for the disk to take the last checkpoint.
+    pub waiting: f64,
+}
+
+impl TimeSplit {
+    /// The parts by name.
+    pub fn parts(&self) -> [(&'static str, f64); 5] {
+        [
+            ("environment", self.environment),
+            ("inference", self.inference),
+            ("update", self.update),
+            ("checkpoint", self.checkpoint),
+            ("waiting", self.waiting),
+        ]
+    }
+
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        self.parts().iter().map(|(_, seconds)| seconds).sum()
+    }
+}
+
+/// How the policy came to be; none where a checkpoint was judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Training {
+    /// Environment steps.
+    pub timesteps: u64,
+    /// Wall-clock seconds of learning.
+    pub seconds: f64,
+    /// Where they went.
+    pub time_split: TimeSplit,
+    /// The longest that the loop stood still for a checkpoint, in milliseconds.
+    pub longest_checkpoint_stall_ms: f64,
+    /// Everything that decided the run.
+    pub config: Config,
+}
+
+impl Training {
+    /// Environment steps a second.
+    pub fn steps_per_second(&self) -> f64 {
+        self.timesteps as f64 / self.seconds
+    }
+}
+
+/// What the judgement is about.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Held-out days of a market.
+    Market(Box<Market>, Box<Evaluation>),
+    /// A market that holds out no days.
+    NoTestDays(Box<Market>),
+    /// An environment with a known answer, by its name.
+    KnownAnswer(String, KnownAnswer),
+}
+
+/// What a run has to show.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The judgement.
+    pub verdict: Verdict,
+    /// The training.
+    pub training: Option<Training>,
+    /// The seed that the baseline at random, or the training, was keyed with.
+    pub seed: u64,
+    /// The kinds of costs.
+    pub cost_kinds: Vec<String>,
+    /// The checkpoint that was judged.
+    pub checkpoint: String,
+}
+
+impl Report {
+    /// The market, where there is one.
+    pub fn market(&self) -> Option<&Market> {
+        match &self.verdict {
+            Verdict::Market(market, _) | Verdict::NoTestDays(market) => Some(market),
+            Verdict::KnownAnswer(..) => None,
+        }
+    }
+
+    /// The judgement on held-out days, where there is one.
+    pub fn evaluation(&self) -> Option<&Evaluation> {
+        match &self.verdict {
+            Verdict::Market(_, evaluation) => Some(evaluation),
+            _ => None,
+        }
+    }
+
+    /// The first line of everything: whether the policy was worth it.
+    pub fn headline(&self) -> String {
+        match &self.verdict {
+            Verdict::Market(market, evaluation) => {
+                let held = evaluation.baseline("buy_and_hold");
+                let held = held.map_or(f64::NAN, |held| held.statistics.total_return);
+                let verb = if evaluation.beats_buy_and_hold() { "beats" } else { "DOES NOT BEAT" };
+                let label = if market.provenance.kind == "simulated" { "simulated, " } else { "" };
+                format!(
+                    "The policy {verb} buy and hold: {} against {} on {} {label}held-out days.",
+                    percent(evaluation.policy.statistics.total_return),
+                    percent(held),
+                    evaluation.policy.statistics.days
+                )
+            }
+            Verdict::NoTestDays(_) => {
+                "The policy is NOT JUDGED: the server holds out no days (give envpool --test-days 30).".into()
+            }
+            Verdict::KnownAnswer(name, answer) => {
+                let mut line = format!("{name}: {:.5} reward a step", answer.mean_reward_per_step);
+                if let Some(mean) = answer.mean_episode_return {
+                    let _ = write!(line, ", {mean:.2} an episode");
+                }
+                format!("{line}, over {} steps of the likeliest actions.", thousands(answer.steps))
+            }
+        }
+    }
+
+    /// The document of `report.json`.
+    ///
+    /// # Errors
+    /// If a part of it cannot be written as JSON.
+    pub fn to_json(&self) -> Result<Value> {
+        let mut document = Map::new();
+        let mut put = |key: &str, value: Value| document.insert(key.to_owned(), value);
+        put("version", env!("CARGO_PKG_VERSION").into());
+        put("headline", self.headline().into());
+        match &self.verdict {
+            Verdict::Market(market, evaluation) => {
+                put("provenance", serde_json::to_value(&market.provenance)?);
+                put("beats_buy_and_hold", evaluation.beats_buy_and_hold().into());
+                put("policy", serde_json::to_value(&evaluation.policy.statistics)?);
+                let baselines = evaluation.baselines.iter().map(|outcome| {
+                    Ok((outcome.key.to_owned(), serde_json::to_value(&outcome.statistics)?))
+                });
+                put("baselines", Value::Object(baselines.collect::<Result<_>>()?));
+            }
+            Verdict::NoTestDays(market) => {
+                put("provenance", serde_json::to_value(&market.provenance)?);
+            }
+            Verdict::KnownAnswer(name, answer) => {
+                let label = Provenance { kind: "simulated".into(), label: format!("SIMULATED ({name})") };
+                put("provenance", serde_json::to_value(label)?);
+                put("policy", serde_json::to_value(answer)?);
+                put("baselines", Value::Object(Map::new()));
+            }
+        }
+        put("market", serde_json::to_value(self.market())?);
+        put("seeds", vec![self.seed].into());
+        put("checkpoint", self.checkpoint.clone().into());
+        if let Some(training) = &self.training {
+            put("timesteps", training.timesteps.into());
+            put("seconds", training.seconds.into());
+            put("steps_per_second", training.steps_per_second().into());
+            put("time_split", serde_json::to_value(training.time_split)?);
+            put("longest_checkpoint_stall_ms", training.longest_checkpoint_stall_ms.into());
+            put("config", serde_json::to_value(&training.config)?);
+        }
+        Ok(Value::Object(document))
+    }
+
+    /// Writes `report.json`, `trades.csv` and `positions.csv` into `directory`.
+    ///
+    /// # Errors
+    /// If the disk does not take them.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(&self.to_json()?)?;
+        put_file(&directory.join("report.json"), &(text + "\n"))?;
+        if let Verdict::Market(market, evaluation) = &self.verdict {
+            put_file(&directory.join("trades.csv"), &trades_csv(market, evaluation))?;
+            put_file(&directory.join("positions.csv"), &positions_csv(market, evaluation))?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a whole file or none.
+///
+/// # Errors
+/// If the disk does not take it.
+pub fn put_file(path: &Path, text: &str) -> Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let put = || -> std::io::Result<()> {
+        std::fs::write(&unfinished, text)?;
+        std::fs::rename(&unfinished, path)
+    };
+    put().inspect_err(|_| drop(std::fs::remove_file(&unfinished))).with_context(|| path.display().to_string())
+}
+
+fn trades_csv(market: &Market, evaluation: &Evaluation) -> String {
+    let zone = time_zone(&market.timezone);
+    // A fill at a bar's open happens a bar before the bar's close is known. A daily bar is known by its date.
+    let bar_micros = i64::from(market.bar_seconds) * 1_000_000;
+    let time = |ts: i64, at_open: bool| {
+        let back = if at_open && market.bar_seconds < 86_400 { bar_micros } else { 0 };
+        local_time(ts - back, &zone)
+    };
+    let currency = market.rules.currency.to_lowercase();
+    let mut csv = format!(
+        "symbol,side,entry_time,exit_time,shares,entry_price,exit_price,gross_{currency},costs_{currency},net_{currency},bars\n"
+    );
+    for trade in &evaluation.policy.trades {
+        let _ = writeln!(
+            csv,
+            "{},{},{},{},{},{:.4},{:.4},{:.2},{:.2},{:.2},{}",
+            trade.symbol,
+            if trade.short { "short" } else { "long" },
+            time(trade.entry_ts, trade.entry_at_open),
+            time(trade.exit_ts, trade.exit_at_open),
+            trade.shares,
+            trade.entry_price,
+            trade.exit_price,
+            trade.gross,
+            trade.costs,
+            trade.net,
+            trade.bars
+        );
+    }
+    csv
+}
+
+fn positions_csv(market: &Market, evaluation: &Evaluation) -> String {
+    let zone = time_zone(&market.timezone);
+    let currency = market.rules.currency.to_lowercase();
+    let mut csv = format!(
+        "time,symbol,close,shares,position_{currency},equity_{currency},traded_shares,costs_{currency}\n"
+    );
+    for trace in &evaluation.policy.traces {
+        for row in &trace.rows {
+            let _ = writeln!(
+                csv,
+                "{},{},{},{},{:.2},{:.2},{},{:.2}",
+                local_time(row.ts, &zone),
+                trace.symbol,
+                row.close,
+                row.shares,
+                row.shares * row.close,
+                row.equity,
+                row.at_open.shares.abs() + row.at_close.shares.abs(),
+                row.costs
+            );
+        }
+    }
+    csv
+}
+
+/// A time as people at the exchange write it.
+pub fn local_time(ts_micros: i64, zone: &TimeZone) -> String {
+    Timestamp::from_microsecond(ts_micros)
+        .map_or_else(|_| ts_micros.to_string(), |ts| zone.to_datetime(ts).strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// A range of days in words: `30 days, 2026-01-02 to 2026-02-13`.
+pub fn days_in_words(market: &Market, days: Days) -> String {
+    let date = |ordinal: u32| market.calendar.get(ordinal as usize).map_or("?", String::as_str);
+    format!("{} days, {} to {}", days.count(), date(days.first), date(days.last))
+}
+
+/// A fraction as a percentage with its sign.
+pub fn percent(fraction: f64) -> String {
+    format!("{:+.2} %", 100.0 * fraction)
+}
+
+/// A number with its thousands apart.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,80 @@
+//! The directory of one run: `OUT/DATE-SEED`, with `OUT/latest` pointing to the newest.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use jiff::Zoned;
+
+/// Refuses an `out` that cannot hold runs, before anything is started for one.
+///
+/// # Errors
+/// If something that is no directory has its name.
+pub fn check(out: &Path) -> Result<()> {
+    if out.exists() && !out.is_dir() {
+        bail!("{} is not a directory (choose another --out)", out.display());
+    }
+    Ok(())
+}
+
+/// Creates the directory of a run that begins at `now`, and points `latest` to it.
+///
+/// # Errors
+/// If it exists, or cannot be made.
+pub fn create(out: &Path, seed: u64, now: &Zoned) -> Result<PathBuf> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make the directory {} (choose another --out)", out.display()))?;
+    let name = format!("{}-{seed}", now.strftime("%Y-%m-%d_%H-%M-%S"));
+    let run = out.join(&name);
+    match fs::create_dir(&run) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!("{}: a run is there already (choose another --out or --seed)", run.display())
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot make {} (choose another --out)", run.display()));
+        }
+    }
+    fs::create_dir(run.join("checkpoints")).with_context(|| run.display().to_string())?;
+    point(out, &name).with_context(|| format!("{}/latest", out.display()))?;
+    Ok(run)
+}
+
+/// Replaces the link in one step, so that it never points nowhere.
+fn point(out: &Path, name: &str) -> Result<()> {
+    let latest = out.join("latest");
+    if latest.symlink_metadata().is_ok_and(|metadata| !metadata.is_symlink()) {
+        bail!("something that is no link stands in the way (move it)");
+    }
+    let new = out.join(format!(".latest-{name}"));
+    std::os::unix::fs::symlink(name, &new)?;
+    Ok(fs::rename(new, latest)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latest_points_to_the_newest_run_and_an_existing_one_is_refused() {
+        let out = tempfile::tempdir().unwrap();
+        let now = Zoned::now();
+        create(out.path(), 1, &now).unwrap();
+        let second = create(out.path(), 2, &now).unwrap();
+        let latest = fs::canonicalize(out.path().join("latest")).unwrap();
+        assert_eq!(latest, fs::canonicalize(&second).unwrap());
+        let error = create(out.path(), 2, &now).unwrap_err().to_string();
+        assert!(error.contains("a run is there already"), "{error}");
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_directory_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("a-file");
+        fs::write(&file, "").unwrap();
+        for error in [create(&file, 1, &Zoned::now()).unwrap_err(), check(&file).unwrap_err()] {
+            let text = format!("{error:#}");
+            assert!(text.contains("a-file") && text.contains("--out"), "{text}");
+        }
+    }
+}
