@@ -134,7 +134,13 @@ pub struct Serve {
     pub costs: Option<String>,
 
     /// How much worse than the bar's price fills are, in basis points.
-    #[arg(long, value_name = "BPS", default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Rules")]
+    #[arg(
+        long,
+        value_name = "BPS",
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        help_heading = "Rules"
+    )]
     pub slippage_bps: f64,
 
     /// Whether positions may be negative [default: allow, or the market's].
@@ -154,11 +160,23 @@ pub struct Serve {
     pub whole_shares: bool,
 
     /// Money at the start of an episode.
-    #[arg(long, value_name = "AMOUNT", default_value_t = 100_000.0, allow_negative_numbers = true, help_heading = "Rules")]
+    #[arg(
+        long,
+        value_name = "AMOUNT",
+        default_value_t = 100_000.0,
+        allow_negative_numbers = true,
+        help_heading = "Rules"
+    )]
     pub capital: f64,
 
     /// The fraction of the capital at which an account is ruined and its episode ends.
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.1, allow_negative_numbers = true, help_heading = "Rules")]
+    #[arg(
+        long,
+        value_name = "FRACTION",
+        default_value_t = 0.1,
+        allow_negative_numbers = true,
+        help_heading = "Rules"
+    )]
     pub ruin: f64,
 
     /// What a step pays.

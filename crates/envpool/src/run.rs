@@ -25,10 +25,11 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
                 let config = Config::new(&arguments.serve)?;
                 // Before the data is read: a socket that is taken is known at once.
                 let listening = Listening::bind(path)?;
+                let gate = listening.end_on_signal()?;
                 let served = prepare(&config).inspect_err(|_| {
                     let _ = std::fs::remove_file(path);
                 })?;
-                listening.serve(served)?;
+                listening.serve(served, &gate)?;
             }
             None => {
                 stdio::check()?;

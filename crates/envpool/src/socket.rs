@@ -74,8 +74,8 @@ impl Listening {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Serves clients until a signal ends the process.
-    pub fn serve(self, served: Served) -> Result<()> {
+    /// Has a signal end this process with its socket removed. The gate is what clients' exchanges pass.
+    pub fn end_on_signal(&self) -> io::Result<Gate> {
         let gate = Gate::default();
         let own = fs::symlink_metadata(&self.path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
         let path = self.path.clone();
@@ -86,6 +86,11 @@ impl Listening {
                 let _ = fs::remove_file(&path);
             }
         })?;
+        Ok(gate)
+    }
+
+    /// Serves clients until a signal ends the process.
+    pub fn serve(self, served: Served, gate: &Gate) -> Result<()> {
         eprintln!("envpool: listening on unix:{}", self.path.display());
         let served = Arc::new(served);
         let n_clients = Arc::new(AtomicUsize::new(0));
