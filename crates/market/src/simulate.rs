@@ -33,16 +33,16 @@ const FIRST_DATE: Date = Date::constant(2024, 1, 1);
 const HOLIDAY_SHARE: f64 = 0.04;
 
 /// Standard deviation of the efficient log price over a usual bar.
-const BAR_SIGMA: f64 = 0.00105;
+const BAR_SIGMA: f64 = 0.00125;
 /// Standard deviation of the overnight gap.
-const OVERNIGHT_SIGMA: f64 = 0.0065;
+const OVERNIGHT_SIGMA: f64 = 0.0095;
 /// Stationary standard deviation of the transient part.
-const TRANSIENT_SIGMA: f64 = 0.0034;
+const TRANSIENT_SIGMA: f64 = 0.0038;
 /// What is left of the transient part after a bar.
 const TRANSIENT_KEPT: f64 = 0.91;
 /// GARCH(1,1) from session to session, and from bar to bar.
 const SESSION_GARCH: Garch = Garch { news: 0.15, memory: 0.80 };
-const BAR_GARCH: Garch = Garch { news: 0.13, memory: 0.84 };
+const BAR_GARCH: Garch = Garch { news: 0.17, memory: 0.80 };
 /// Part of the bars in which news moves the efficient price by this many times the usual.
 const NEWS_SHARE: f64 = 0.01;
 const NEWS_SIZE: f64 = 4.0;
