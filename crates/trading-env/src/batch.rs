@@ -13,6 +13,10 @@ const MIN_ENVS_PER_TASK: usize = 128;
 /// one thread.
 const MIN_PARALLEL_NS: usize = 40_000;
 
+/// Environments that are stepped before their observations are gathered. Gathering many in a row keeps several
+/// rows of the table on their way from memory at once, where one at a time waits for each.
+const ENVS_PER_GATHER: usize = 32;
+
 /// What happens to an environment whose episode has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -179,8 +183,15 @@ impl<E: Environment> Stepper<'_, E> {
         envs_per_task: usize,
     ) {
         if slots.len() <= envs_per_task {
-            for (offset, (slot, &choice)) in slots.iter_mut().zip(choices).enumerate() {
-                self.step_one(first_env + offset, slot, choice as u32, offset, &mut outputs);
+            for first in (0..slots.len()).step_by(ENVS_PER_GATHER) {
+                let block = first..slots.len().min(first + ENVS_PER_GATHER);
+                for at in block.clone() {
+                    self.step_one(first_env + at, &mut slots[at], choices[at] as u32, at, &mut outputs);
+                }
+                let rows = outputs.observations.chunks_exact_mut(self.observation_len);
+                for (slot, row) in slots[block].iter().zip(rows.skip(first)) {
+                    self.environment.observe(&slot.state, row);
+                }
             }
             return;
         }
@@ -196,6 +207,7 @@ impl<E: Environment> Stepper<'_, E> {
         );
     }
 
+    /// Plays one environment's step: everything but its observation.
     #[inline]
     fn step_one(
         &self,
@@ -205,13 +217,11 @@ impl<E: Environment> Stepper<'_, E> {
         at: usize,
         outputs: &mut Outputs<'_>,
     ) {
-        let row = at * self.observation_len..(at + 1) * self.observation_len;
         outputs.finished[at] = 0;
         if let Some((terminated, truncated)) = slot.ended {
             outputs.rewards[at] = 0.0;
             outputs.terminated[at] = terminated.into();
             outputs.truncated[at] = truncated.into();
-            self.environment.observe(&slot.state, &mut outputs.observations[row]);
             if let Some(trace) = outputs.trace.get_mut(at) {
                 *trace = TraceRow::default();
             }
@@ -233,7 +243,8 @@ impl<E: Environment> Stepper<'_, E> {
                 length: slot.length,
                 account: self.environment.account(&slot.state),
             };
-            self.environment.observe(&slot.state, &mut outputs.final_observations[row.clone()]);
+            let row = at * self.observation_len..(at + 1) * self.observation_len;
+            self.environment.observe(&slot.state, &mut outputs.final_observations[row]);
             match self.autoreset {
                 Autoreset::SameStep => {
                     *slot = Slot::start(self.environment, self.seed, env, slot.episode + 1);
@@ -241,7 +252,6 @@ impl<E: Environment> Stepper<'_, E> {
                 Autoreset::Disabled => slot.ended = Some((transition.terminated, transition.truncated)),
             }
         }
-        self.environment.observe(&slot.state, &mut outputs.observations[row]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A feature table made ready to be played on: scaled feature rows that lie one after another, so that an
 //! observation of several rows is one copy.
 
-use market::FeatureTable;
+use market::{Bars, FeatureTable};
 use rayon::prelude::*;
 
 use crate::Scaler;
@@ -29,16 +29,27 @@ pub struct SymbolData {
     pub ts: Vec<i64>,
     /// Each bar's session.
     pub session: Vec<i32>,
-    /// First prices.
-    pub open: Vec<f64>,
-    /// Last prices.
-    pub close: Vec<f64>,
-    /// How much of the session is left after each bar, from just under 1 down to 0.
-    pub session_left: Vec<f32>,
+    /// What a step needs to know of each bar.
+    pub bars: Vec<StepBar>,
     /// Scaled features, row after row.
     pub features: Vec<f32>,
     /// Runs of rows in which every feature is known: first and last row of each.
     pub complete_runs: Vec<(u32, u32)>,
+}
+
+/// What a step needs to know of one bar, in one piece, so that it comes with one look into memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepBar {
+    /// First price.
+    pub open: f64,
+    /// Last price.
+    pub close: f64,
+    /// The session.
+    pub session: i32,
+    /// How much of the session is left after the bar, from just under 1 down to 0.
+    pub session_left: f32,
+    /// Whether it is the last bar of its session.
+    pub ends_session: bool,
 }
 
 impl MarketData {
@@ -61,9 +72,7 @@ impl MarketData {
                     name: bars.symbol.clone(),
                     ts: bars.ts.clone(),
                     session: bars.session.clone(),
-                    open: bars.open.clone(),
-                    close: bars.close.clone(),
-                    session_left: session_left(&bars.session, scaler.session_bars),
+                    bars: step_bars(bars, scaler.session_bars),
                     features,
                     complete_runs: runs((0..bars.len()).map(|row| is_complete(symbol, row))),
                 }
@@ -85,12 +94,17 @@ impl MarketData {
     }
 }
 
-impl SymbolData {
-    /// Whether `row` is the last bar of its session.
-    #[inline]
-    pub fn ends_session(&self, row: usize) -> bool {
-        self.session.get(row + 1) != Some(&self.session[row])
-    }
+fn step_bars(bars: &Bars, session_bars: u32) -> Vec<StepBar> {
+    let session_left = session_left(&bars.session, session_bars);
+    (0..bars.len())
+        .map(|row| StepBar {
+            open: bars.open[row],
+            close: bars.close[row],
+            session: bars.session[row],
+            session_left: session_left[row],
+            ends_session: bars.session.get(row + 1) != Some(&bars.session[row]),
+        })
+        .collect()
 }
 
 fn session_left(session: &[i32], session_bars: u32) -> Vec<f32> {

@@ -18,7 +18,7 @@ use crate::account::{Account, Terms};
 use crate::costs::{CostModel, Costs};
 use crate::environment::{AccountSummary, ActionSpace, Environment, EpisodeKey, Fill, TraceRow, Transition};
 use crate::episodes::{EpisodeRows, EpisodeRules, Plan};
-use crate::market_data::{MarketData, SymbolData};
+use crate::market_data::{MarketData, StepBar, SymbolData};
 
 /// What an observation says about the account, after the features.
 pub const ACCOUNT_NAMES: [&str; 5] =
@@ -28,6 +28,8 @@ pub const ACCOUNT_NAMES: [&str; 5] =
 const EQUITY_FLOOR: f64 = 1e-3;
 /// Results of the account are shown in units of the deviation of returns over this many bars, squared.
 const RESULT_UNIT_ROOT_BARS: f64 = 8.0;
+/// A position held for this many bars is shown as half; one held for ever would be 1.
+const HALF_HELD_BARS: f64 = 16.0;
 /// The largest slippage that makes sense.
 const MAX_SLIPPAGE_BPS: f64 = 1000.0;
 
@@ -186,16 +188,14 @@ impl Portfolio {
         }
     }
 
-    fn bars(&self, state: &State) -> &SymbolData {
+    fn symbol(&self, state: &State) -> &SymbolData {
         &self.data.symbols[state.rows.symbol_idx as usize]
     }
 
     /// Fills the order at the bar's open, and closes the position at its close where the rules say so.
     /// Returns equity at the end of the bar, before the floor, and whether the open already was ruin.
     fn play_bar(&self, state: &mut State, target: f64) -> (f64, bool) {
-        let bars = self.bars(state);
-        let row = state.row as usize;
-        let (open, close, session) = (bars.open[row], bars.close[row], bars.session[row]);
+        let StepBar { open, close, session, ends_session, .. } = self.symbol(state).bars[state.row as usize];
         if state.account.equity(open) <= self.rules.ruin * self.rules.capital {
             state.entry = state.account.trade_to(0.0, open, session, &self.terms);
             state.held_level = 0.0;
@@ -206,7 +206,7 @@ impl Portfolio {
             state.held_level = target;
         }
         let is_end = state.row == state.rows.last_row && self.liquidate_at_end;
-        if is_end || (self.rules.square_off && bars.ends_session(row)) {
+        if is_end || (self.rules.square_off && ends_session) {
             state.exit = state.account.trade_to(0.0, close, session, &self.terms);
             state.held_level = 0.0;
         }
@@ -267,21 +267,22 @@ impl Environment for Portfolio {
     }
 
     fn observe(&self, state: &State, out: &mut [f32]) {
-        let bars = self.bars(state);
+        let symbol = self.symbol(state);
         let row = state.row as usize;
         let row_len = self.data.feature_names.len();
         let features_len = self.rules.window * row_len;
         let end = (row + 1) * row_len;
         let (features, numbers) = out.split_at_mut(features_len);
-        features.copy_from_slice(&bars.features[end - features_len..end]);
-        let close = bars.close[row];
+        features.copy_from_slice(&symbol.features[end - features_len..end]);
+        let StepBar { close, session_left, .. } = symbol.bars[row];
+        let bars_held = f64::from(state.bars_held);
         let clip = |value: f64| value.clamp(-5.0, 5.0) as f32;
         numbers.copy_from_slice(&[
             clip(state.account.shares * close / state.equity),
             clip(state.account.unrealised(close) / state.equity / self.result_unit),
-            clip(libm::log1p(f64::from(state.bars_held)) / 4.0),
+            (bars_held / (bars_held + HALF_HELD_BARS)) as f32,
             clip((1.0 - state.equity / state.peak) / self.result_unit),
-            bars.session_left[row],
+            session_left,
         ]);
     }
 
@@ -298,17 +299,18 @@ impl Environment for Portfolio {
     }
 
     fn trace(&self, state: &State) -> TraceRow {
-        let bars = self.bars(state);
+        let symbol = self.symbol(state);
         let row = state.row as usize;
+        let close = symbol.bars[row].close;
         TraceRow {
-            ts: bars.ts[row],
-            order_ts: bars.ts[row.saturating_sub(1)],
+            ts: symbol.ts[row],
+            order_ts: symbol.ts[row.saturating_sub(1)],
             symbol_idx: state.rows.symbol_idx,
             entry: state.entry,
             exit: state.exit,
             shares: state.account.shares,
-            position: state.account.shares * bars.close[row] / state.equity,
-            close: bars.close[row],
+            position: state.account.shares * close / state.equity,
+            close,
             equity: state.equity,
             costs: state.account.costs - state.costs_before_step,
         }
