@@ -64,7 +64,11 @@ fn report(tool: &str, error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     eprintln!("{tool}: {}", one_line(error));
-    if error.chain().any(|cause| cause.is::<UsageError>()) { Exit::Usage } else { Exit::Failed }
+    if error.chain().any(<dyn std::error::Error + 'static>::is::<UsageError>) {
+        Exit::Usage
+    } else {
+        Exit::Failed
+    }
 }
 
 fn one_line(error: &anyhow::Error) -> String {

@@ -44,7 +44,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PID", conflicts_with = "command")]
     pid: Option<u32>,
 
-    /// Stop watching after this time. A command that was started runs on to its end.
+    /// Stop watching the machine or the process after this time.
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "command")]
     duration: Option<Duration>,
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::child::Shared;
-use crate::platform::{self, Cores, Member, Memory, Probe, Root, RunQueue};
+use crate::platform::{Cores, MachineReader, Member, Probe, Root, RunQueue};
 use crate::record::round;
 
 /// One interval. What the system does not tell is null.
@@ -57,7 +57,7 @@ pub struct Hot {
 pub struct Sampler {
     root: Root,
     probe: Probe,
-    memory: Memory,
+    machine: MachineReader,
     started: Instant,
     last: Instant,
     /// CPU time that the subject had used before we looked.
@@ -83,7 +83,7 @@ impl Sampler {
         Some(Self {
             root,
             probe,
-            memory: Memory::new(),
+            machine: MachineReader::new(),
             started: now,
             last: now,
             before_s: tree.map_or(0.0, |tree| tree.cpu_s),
@@ -143,6 +143,7 @@ impl Sampler {
             (None, Root::Process(_)) => return None,
             (None, Root::Own) => None,
         };
+        let machine = self.machine.read();
         self.last = now;
         self.cpu_s += used_s.unwrap_or(0.0);
         let run_queue = tree.as_ref().and_then(|tree| tree.run_queue);
@@ -164,9 +165,9 @@ impl Sampler {
             next_hottest: hottest.next(),
             iowait: cores.as_ref().and_then(|cores| cores.iowait).map(|share| round(share, 4)),
             steal: cores.as_ref().and_then(|cores| cores.steal).map(|share| round(share, 4)),
-            load_1min: platform::load_1min(),
+            load_1min: machine.load_1min,
             resident_bytes: tree.as_ref().map(|tree| tree.resident_bytes),
-            available_bytes: self.memory.available_bytes(),
+            available_bytes: machine.available_bytes,
         };
         drop(hottest);
         self.totals.add(&sample, cores.as_ref(), run_queue);

@@ -188,7 +188,7 @@ impl Summary {
             let named: Vec<_> = named.collect();
             row("left", format!("{} still running: {}", self.left_running.len(), named.join(", ")));
         }
-        row("verdict", format!("{}: {}", self.verdict.finding.words(), self.verdict.because));
+        row("verdict", format!("{} ({})", self.verdict.finding.words(), self.verdict.because));
         row("advice", self.verdict.advice.clone());
         lines.join("\n")
     }

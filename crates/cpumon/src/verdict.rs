@@ -152,7 +152,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         };
     }
     if evidence.effective_cores >= 1.5 && (0.75..=1.25).contains(&parallelism) {
-        let because = format!("{used}, by threads that take turns");
+        let because = format!("{used}, by threads or processes that take turns");
         return verdict(
             Finding::Serial,
             because,

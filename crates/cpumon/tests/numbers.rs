@@ -1,4 +1,5 @@
 //! The numbers are true: compared with what the kernel counts for the same run.
+#![expect(clippy::unwrap_used, reason = "a test program fails where something unexpected is")]
 
 #[allow(dead_code, reason = "each test program uses its part of the harness")]
 mod common;

@@ -1,4 +1,5 @@
 //! As a wrapper cpumon is invisible: exit codes, signals, streams.
+#![expect(clippy::unwrap_used, reason = "a test program fails where something unexpected is")]
 
 #[allow(dead_code, reason = "each test program uses its part of the harness")]
 mod common;

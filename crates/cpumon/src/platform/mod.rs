@@ -8,6 +8,8 @@ mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
 
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 use sysinfo::System;
 
@@ -91,29 +93,51 @@ pub fn describe() -> (Option<String>, Option<String>) {
     (brand, System::long_os_version().ok())
 }
 
-/// Average number of threads that ran or were ready over the last minute.
-pub fn load_1min() -> Option<f64> {
-    System::load_average().ok().map(|load| load.one)
+/// What the whole machine has left, and how many want it.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Machine {
+    /// Average number of threads that ran or were ready over the last minute.
+    pub load_1min: Option<f64>,
+    /// Bytes of memory that are free or can be freed.
+    pub available_bytes: Option<u64>,
 }
 
-/// Memory that can still be given to processes, as sysinfo has it.
-pub struct Memory(Option<System>);
+/// Reads [`Machine`] through `sysinfo`.
+pub struct MachineReader {
+    system: Option<System>,
+    last: Option<(Instant, Machine)>,
+}
 
-impl Memory {
-    /// A reader of it.
+/// These numbers move slowly and cost more to read than all the others, so they are read once in this time.
+const MACHINE_EVERY: Duration = Duration::from_secs(1);
+
+impl MachineReader {
+    /// A reader that has not read yet.
     pub fn new() -> Self {
-        Self(System::new().ok())
+        Self { system: System::new().ok(), last: None }
     }
 
-    /// Bytes that are free or can be freed.
-    pub fn available_bytes(&mut self) -> Option<u64> {
-        let system = self.0.as_mut()?;
-        system.refresh_memory();
-        Some(system.available_memory()).filter(|bytes| *bytes > 0)
+    /// The numbers, of a second ago at most.
+    pub fn read(&mut self) -> Machine {
+        if let Some((at, machine)) = self.last
+            && at.elapsed() < MACHINE_EVERY
+        {
+            return machine;
+        }
+        let available_bytes = self.system.as_mut().map(|system| {
+            system.refresh_memory();
+            system.available_memory()
+        });
+        let machine = Machine {
+            load_1min: System::load_average().ok().map(|load| load.one),
+            available_bytes: available_bytes.filter(|bytes| *bytes > 0),
+        };
+        self.last = Some((Instant::now(), machine));
+        machine
     }
 }
 
-impl Default for Memory {
+impl Default for MachineReader {
     fn default() -> Self {
         Self::new()
     }

@@ -27,6 +27,7 @@ pub struct Usage {
 }
 
 /// Runs a command line of cpumon and has the kernel count.
+#[allow(clippy::zombie_processes, reason = "wait4 waits for it, and gives its usage too")]
 pub fn measured(mut command: Command) -> Usage {
     let start = Instant::now();
     let child = command.spawn().unwrap();

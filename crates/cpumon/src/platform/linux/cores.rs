@@ -1,13 +1,13 @@
 //! What each core did, from `/proc/stat`.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 
 use crate::platform::Cores;
 
 pub struct CoreReader {
     file: Option<File>,
-    text: String,
+    text: Vec<u8>,
     last: Vec<Ticks>,
 }
 
@@ -23,18 +23,26 @@ struct Ticks {
 
 impl CoreReader {
     pub fn new() -> Self {
-        Self { file: File::open("/proc/stat").ok(), text: String::new(), last: Vec::new() }
+        Self { file: File::open("/proc/stat").ok(), text: vec![0; 4096], last: Vec::new() }
     }
 
     pub fn read(&mut self) -> Option<Cores> {
-        let file = self.file.as_mut()?;
-        self.text.clear();
-        file.seek(SeekFrom::Start(0)).ok()?;
-        file.read_to_string(&mut self.text).ok()?;
-        let now = parse(&self.text);
+        let file = self.file.as_ref()?;
+        let mut length = file.read_at(&mut self.text, 0).ok()?;
+        // The cores come first; with many of them they take more room.
+        while length == self.text.len() && !has_all_cores(&self.text) {
+            self.text.resize(2 * length, 0);
+            length = file.read_at(&mut self.text, 0).ok()?;
+        }
+        let now = parse(&String::from_utf8_lossy(&self.text[..length]));
         let last = std::mem::replace(&mut self.last, now);
         shares(&last, &self.last)
     }
+}
+
+/// Whether the lines of the cores are followed by another one.
+fn has_all_cores(text: &[u8]) -> bool {
+    text.windows(5).any(|bytes| bytes == b"\nintr")
 }
 
 fn parse(text: &str) -> Vec<Ticks> {
@@ -96,6 +104,14 @@ mod tests {
     fn the_first_look_and_a_changed_set_of_cores_tell_nothing() {
         assert_eq!(shares(&[], &parse(AFTER)), None);
         assert_eq!(shares(&parse(BEFORE)[..1], &parse(AFTER)), None);
+    }
+
+    #[test]
+    fn more_cores_than_fit_at_first_are_read_too() {
+        let mut reader = CoreReader::new();
+        reader.text = vec![0; 16];
+        reader.read();
+        assert!(has_all_cores(&reader.text) && !reader.last.is_empty());
     }
 
     #[test]

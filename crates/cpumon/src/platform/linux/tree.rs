@@ -95,21 +95,29 @@ impl TreeReader {
             look.tree.threads = Some(look.tree.threads.unwrap_or(0) + stat.threads);
             look.tree.members.push(Member { pid, name: stat.name });
         }
+        if !counted {
+            // This process starts the command in its first thread, and adopts orphans there.
+            self.list_children(pid, pid, children);
+            return;
+        }
         let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return };
         for task in tasks.flatten() {
             let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            if self.lists_children
-                && read(&format!("/proc/{pid}/task/{tid}/children"), &mut self.buffer).is_some()
-            {
-                children
-                    .extend(self.buffer.split_ascii_whitespace().filter_map(|word| word.parse::<u32>().ok()));
-            }
-            if counted && read(&format!("/proc/{pid}/task/{tid}/schedstat"), &mut self.buffer).is_some() {
+            self.list_children(pid, tid, children);
+            if read(&format!("/proc/{pid}/task/{tid}/schedstat"), &mut self.buffer).is_some() {
                 let mut words = self.buffer.split_ascii_whitespace().filter_map(|word| word.parse().ok());
                 if let (Some(ran), Some(waited)) = (words.next(), words.next()) {
                     self.count_thread(pid, tid, (ran, waited), look);
                 }
             }
+        }
+    }
+
+    fn list_children(&mut self, pid: u32, tid: u32, children: &mut Vec<u32>) {
+        if self.lists_children
+            && read(&format!("/proc/{pid}/task/{tid}/children"), &mut self.buffer).is_some()
+        {
+            children.extend(self.buffer.split_ascii_whitespace().filter_map(|word| word.parse::<u32>().ok()));
         }
     }
 
@@ -142,19 +150,32 @@ fn hot_thread(pid: u32, tid: u32, ran_ns: u64) -> Option<HotThread> {
     Some(HotThread { name: name.trim().to_owned(), ran_s: ran_ns as f64 / 1e9 })
 }
 
+/// Reads a small file of `/proc` in as few calls as there can be: this is most of what a sample costs.
 fn read(path: &str, buffer: &mut String) -> Option<()> {
-    buffer.clear();
-    File::open(path).ok()?.read_to_string(buffer).ok().map(|_| ())
+    /// The kernel hands out less than this in one piece; from there on an end must be seen to be believed.
+    const ONE_PIECE: usize = 1024;
+    let mut file = File::open(path).ok()?;
+    let mut bytes = std::mem::take(buffer).into_bytes();
+    let mut length = 0;
+    loop {
+        bytes.resize(length + 2 * ONE_PIECE, 0);
+        // A process that ends while it is read gives an error.
+        let more = file.read(&mut bytes[length..]).ok()?;
+        length += more;
+        if more == 0 || length < ONE_PIECE {
+            break;
+        }
+    }
+    bytes.truncate(length);
+    // A name may hold bytes that are no text.
+    *buffer = String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    Some(())
 }
 
 fn read_stat(pid: u32, buffer: &mut String) -> Option<Stat> {
-    // A name may hold bytes that are no text.
-    let mut bytes = std::mem::take(buffer).into_bytes();
-    bytes.clear();
-    let done = File::open(format!("/proc/{pid}/stat")).ok()?.read_to_end(&mut bytes).is_ok();
-    *buffer = String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    if done { parse_stat(buffer) } else { None }
+    read(&format!("/proc/{pid}/stat"), buffer)?;
+    parse_stat(buffer)
 }
 
 /// Reads one line of `/proc/PID/stat`. The name stands in parentheses and may itself hold some.
