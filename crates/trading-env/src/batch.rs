@@ -13,9 +13,9 @@ const MIN_ENVS_PER_TASK: usize = 128;
 /// one thread.
 const MIN_PARALLEL_NS: usize = 40_000;
 
-/// Environments that are stepped before their observations are gathered. Gathering many in a row keeps several
-/// rows of the table on their way from memory at once, where one at a time waits for each.
-const ENVS_PER_GATHER: usize = 32;
+/// Environments whose next rows are asked of memory before any of them is stepped: several are on their way at
+/// once, where one at a time would wait for each.
+const ENVS_PER_BLOCK: usize = 32;
 
 /// What happens to an environment whose episode has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,8 +183,11 @@ impl<E: Environment> Stepper<'_, E> {
         envs_per_task: usize,
     ) {
         if slots.len() <= envs_per_task {
-            for first in (0..slots.len()).step_by(ENVS_PER_GATHER) {
-                let block = first..slots.len().min(first + ENVS_PER_GATHER);
+            for first in (0..slots.len()).step_by(ENVS_PER_BLOCK) {
+                let block = first..slots.len().min(first + ENVS_PER_BLOCK);
+                let touched: f32 =
+                    slots[block.clone()].iter().map(|slot| self.environment.touch(&slot.state)).sum();
+                std::hint::black_box(touched);
                 for at in block.clone() {
                     self.step_one(first_env + at, &mut slots[at], choices[at] as u32, at, &mut outputs);
                 }

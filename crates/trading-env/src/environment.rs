@@ -130,6 +130,11 @@ pub trait Environment: Send + Sync {
     fn reset(&self, key: EpisodeKey) -> Self::State;
     /// Plays one step. `choice` is below the action space's count: the batch has checked it.
     fn step(&self, state: &mut Self::State, choice: u32) -> Transition;
+    /// Reads a little of what the next step will need, and returns anything made of it. Called for several
+    /// states in a row, so that a table larger than the cache sends their rows at once rather than one by one.
+    fn touch(&self, _state: &Self::State) -> f32 {
+        0.0
+    }
     /// Writes what the agent sees into `out`, which has [`Environment::observation_len`] numbers.
     fn observe(&self, state: &Self::State, out: &mut [f32]);
     /// What the account went through since the reset.

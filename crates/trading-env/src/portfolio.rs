@@ -30,6 +30,8 @@ const EQUITY_FLOOR: f64 = 1e-3;
 const RESULT_UNIT_ROOT_BARS: f64 = 8.0;
 /// A position held for this many bars is shown as half; one held for ever would be 1.
 const HALF_HELD_BARS: f64 = 16.0;
+/// How far apart reads must be to touch every line of a row.
+const FLOATS_PER_CACHE_LINE: usize = 16;
 /// The largest slippage that makes sense.
 const MAX_SLIPPAGE_BPS: f64 = 1000.0;
 
@@ -264,6 +266,16 @@ impl Environment for Portfolio {
             terminated: ruined_at_open || equity <= self.rules.ruin * capital,
             truncated: state.row == state.rows.last_row,
         }
+    }
+
+    #[inline]
+    fn touch(&self, state: &State) -> f32 {
+        let symbol = self.symbol(state);
+        let row = state.row as usize + 1;
+        let row_len = self.data.feature_names.len();
+        let Some(bar) = symbol.bars.get(row) else { return 0.0 };
+        let features = &symbol.features[row * row_len..(row + 1) * row_len];
+        features.iter().step_by(FLOATS_PER_CACHE_LINE).sum::<f32>() + bar.session_left
     }
 
     fn observe(&self, state: &State, out: &mut [f32]) {
