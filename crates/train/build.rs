@@ -9,7 +9,11 @@ fn main() {
     let Ok(libtorch) = env::var("DEP_TCH_LIBTORCH_LIB") else { return };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}");
     // Where `make install` puts it, beside the binary.
-    let here = if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") { "@executable_path" } else { "$ORIGIN" };
+    let here = if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
+        "@executable_path"
+    } else {
+        "$ORIGIN"
+    };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{here}/../lib/tradepipe");
     // Nothing calls CUDA's symbols by name, so a linker that drops unneeded libraries would drop it silently.
     if Path::new(&libtorch).join("libtorch_cuda.so").exists() {

@@ -170,22 +170,28 @@ impl Checkpoint {
 /// The checkpoints under `run`, oldest first.
 pub fn list(run: &Path) -> Vec<(u64, PathBuf)> {
     let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
-        .collect();
+    let mut found: Vec<_> =
+        entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect();
     found.sort();
     found
 }
 
 /// `directory` itself if it is a checkpoint, or the newest checkpoint of the run in it.
 fn resolve(directory: &Path) -> Result<PathBuf> {
-    ensure!(directory.is_dir(), "{}: no such directory (--checkpoint takes a checkpoint or a run)", directory.display());
+    ensure!(
+        directory.is_dir(),
+        "{}: no such directory (--checkpoint takes a checkpoint or a run)",
+        directory.display()
+    );
     if directory.join("network.json").exists() {
         return Ok(directory.to_owned());
     }
     let newest = list(directory).pop().map(|(_, path)| path);
     newest.ok_or_else(|| {
-        anyhow!("{}: neither a checkpoint nor a run with one (--checkpoint takes either)", directory.display())
+        anyhow!(
+            "{}: neither a checkpoint nor a run with one (--checkpoint takes either)",
+            directory.display()
+        )
     })
 }
 
@@ -200,7 +206,12 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
 fn copy_floats(tensor: &TensorView<'_>, values: &mut [f32]) -> Result<()> {
     let bytes = tensor.data();
     if tensor.dtype() != Dtype::F32 || bytes.len() != 4 * values.len() {
-        bail!("a tensor of {} bytes of {:?} where {} floats were due", bytes.len(), tensor.dtype(), values.len());
+        bail!(
+            "a tensor of {} bytes of {:?} where {} floats were due",
+            bytes.len(),
+            tensor.dtype(),
+            values.len()
+        );
     }
     for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(4)) {
         *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);

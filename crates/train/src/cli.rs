@@ -316,7 +316,8 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.toml");
-        std::fs::write(&path, "seed = 9\nserver = [\"envpool\", \"x\"]\n[ppo]\ngamma = 0.5\nclip = 0.3\n").unwrap();
+        std::fs::write(&path, "seed = 9\nserver = [\"envpool\", \"x\"]\n[ppo]\ngamma = 0.5\nclip = 0.3\n")
+            .unwrap();
         let found = config(&["--config", path.to_str().unwrap(), "--gamma", "0.9"]).unwrap();
         assert_eq!((found.seed, found.ppo.gamma, found.ppo.clip, found.ppo.epochs), (9, 0.9, 0.3, 4));
         assert_eq!(found.server, ["envpool", "x"]);

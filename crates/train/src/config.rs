@@ -98,7 +98,10 @@ impl Config {
             (ppo.rollout > 0, "--rollout must be at least 1"),
             (ppo.epochs > 0, "--epochs must be at least 1"),
             (ppo.minibatches > 0, "--minibatches must be at least 1"),
-            (self.hidden.iter().all(|width| (1..=65_536).contains(width)), "--hidden takes widths from 1 to 65536"),
+            (
+                self.hidden.iter().all(|width| (1..=65_536).contains(width)),
+                "--hidden takes widths from 1 to 65536",
+            ),
             (positive(ppo.learning_rate), "--learning-rate must be above 0"),
             (unit.contains(&ppo.gamma), "--gamma must lie between 0 and 1"),
             (unit.contains(&ppo.gae_lambda), "--gae-lambda must lie between 0 and 1"),

@@ -34,7 +34,9 @@ pub fn find(name: &str) -> Result<(&'static str, Device)> {
     match name {
         "auto" | "cpu" => Ok(("cpu", Device::Cpu)),
         "cuda" if tch::Cuda::is_available() => Ok(("cuda", Device::Cuda(0))),
-        "cuda" => bail!("no CUDA device is usable (fetch the CUDA build with `make setup DEVICE=cuda`, or use --device cpu)"),
+        "cuda" => bail!(
+            "no CUDA device is usable (fetch the CUDA build with `make setup DEVICE=cuda`, or use --device cpu)"
+        ),
         "mps" if tch::utils::has_mps() => Ok(("mps", Device::Mps)),
         "mps" => bail!("this machine has no Metal device (use --device cpu)"),
         other => bail!("device {other:?} is none of auto, cpu, cuda, mps"),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wire::spec::{ActionSpace, Market};
 use wire::{Client, Open, Range, Slab};
 
-use crate::history::{Fill, History, SymbolTrace, Trade, TraceRow, portfolio};
+use crate::history::{Fill, History, SymbolTrace, TraceRow, Trade, portfolio};
 use crate::learner::Learner;
 use crate::network::Distribution;
 use crate::ppo::Outgoing;
@@ -70,7 +70,12 @@ pub struct KnownAnswer {
 ///
 /// # Errors
 /// If the server refuses or is gone, or the device fails.
-pub fn judge(client: &mut Client, market: &Market, learner: &mut dyn Learner, seed: u64) -> Result<Evaluation> {
+pub fn judge(
+    client: &mut Client,
+    market: &Market,
+    learner: &mut dyn Learner,
+    seed: u64,
+) -> Result<Evaluation> {
     let space = client.spec().action.clone();
     let cost_kinds = client.spec().cost_kinds.clone();
     let n_symbols = market.symbols.len() as u32;
@@ -220,7 +225,12 @@ fn action_for(space: &ActionSpace, target: f64) -> Vec<f32> {
 }
 
 /// Plays one continuous episode a symbol and keeps its trace.
-fn play(client: &mut Client, market: &Market, open: &Open, choose: &mut Chooser<'_>) -> Result<Vec<SymbolTrace>> {
+fn play(
+    client: &mut Client,
+    market: &Market,
+    open: &Open,
+    choose: &mut Chooser<'_>,
+) -> Result<Vec<SymbolTrace>> {
     let zone = time_zone(&market.timezone);
     let space = client.spec().action.clone();
     let mut session = client.open(open)?;
@@ -282,6 +292,7 @@ pub fn time_zone(name: &str) -> TimeZone {
 
 /// The local date of a time, as days since 1970.
 fn day_of(ts_micros: i64, zone: &TimeZone) -> i32 {
-    let date = Timestamp::from_microsecond(ts_micros).map_or(civil::date(1970, 1, 1), |ts| zone.to_datetime(ts).date());
+    let date = Timestamp::from_microsecond(ts_micros)
+        .map_or(civil::date(1970, 1, 1), |ts| zone.to_datetime(ts).date());
     (date - civil::date(1970, 1, 1)).get_days()
 }

@@ -49,7 +49,8 @@ impl Metrics {
     pub fn create(run: &Path) -> Result<Self> {
         let path = run.join("metrics.jsonl");
         let lines = File::create(&path).with_context(|| path.display().to_string())?;
-        let events = EventFile::create(run, now()).with_context(|| format!("{}: event file", run.display()))?;
+        let events =
+            EventFile::create(run, now()).with_context(|| format!("{}: event file", run.display()))?;
         Ok(Self {
             lines: BufWriter::new(lines),
             events,

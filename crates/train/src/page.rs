@@ -44,9 +44,13 @@ pub fn of(report: &Report, curve: &[CurvePoint]) -> String {
     }
     if !curve.is_empty() {
         page.push_str("<h2>Learning</h2>\n");
-        page.push_str(&curve_chart("Mean return of the latest 100 episodes", "return", curve, |p| p.episodic_return));
+        page.push_str(&curve_chart("Mean return of the latest 100 episodes", "return", curve, |p| {
+            p.episodic_return
+        }));
         page.push_str(&curve_chart("Entropy of the policy", "nats", curve, |p| p.entropy));
-        page.push_str(&curve_chart("Explained variance of the returns", "share", curve, |p| p.explained_variance));
+        page.push_str(&curve_chart("Explained variance of the returns", "share", curve, |p| {
+            p.explained_variance
+        }));
     }
     if let Some(training) = &report.training {
         let _ = writeln!(
@@ -95,7 +99,10 @@ fn facts(market: &Market) -> String {
         ("Data digest", market.data_digest.clone()),
     ];
     let rows = facts.iter().map(|(name, value)| {
-        format!("<tr><td>{name}</td><td style=\"text-align:left;word-break:break-all\">{}</td></tr>\n", escaped(value))
+        format!(
+            "<tr><td>{name}</td><td style=\"text-align:left;word-break:break-all\">{}</td></tr>\n",
+            escaped(value)
+        )
     });
     format!("<table>\n{}</table>\n", rows.collect::<String>())
 }
@@ -108,7 +115,8 @@ fn table(evaluation: &Evaluation, cost_kinds: &[String], currency: &str) -> Stri
     });
     html.push_str("</tr>\n");
     let mut row = |name: &str, value: &dyn Fn(&Statistics) -> String| {
-        let cells = outcomes.iter().map(|outcome| format!("<td>{}</td>", escaped(&value(&outcome.statistics))));
+        let cells =
+            outcomes.iter().map(|outcome| format!("<td>{}</td>", escaped(&value(&outcome.statistics))));
         let _ = writeln!(html, "<tr><td>{}</td>{}</tr>", escaped(name), cells.collect::<String>());
     };
     let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2}"));
@@ -125,7 +133,9 @@ fn table(evaluation: &Evaluation, cost_kinds: &[String], currency: &str) -> Stri
     row("Exposure", &|s| format!("{:.1} %", 100.0 * s.exposure));
     row(&format!("Costs ({currency})"), &|s| format!("{:.0}", s.costs));
     for (i, kind) in cost_kinds.iter().enumerate() {
-        row(&format!("· {kind}"), &|s| s.costs_by_kind.get(i).map_or("–".into(), |(_, cost)| format!("{cost:.0}")));
+        row(&format!("· {kind}"), &|s| {
+            s.costs_by_kind.get(i).map_or("–".into(), |(_, cost)| format!("{cost:.0}"))
+        });
     }
     row(&format!("Final equity ({currency})"), &|s| format!("{:.0}", s.final_equity));
     html + "</table>\n"
@@ -151,7 +161,8 @@ fn equity_chart(market: &Market, evaluation: &Evaluation) -> String {
 }
 
 fn drawdown_chart(market: &Market, evaluation: &Evaluation) -> String {
-    let fall = |equity: &[f64], capital: f64| drawdowns(capital, equity).into_iter().map(|fall| -fall).collect();
+    let fall =
+        |equity: &[f64], capital: f64| drawdowns(capital, equity).into_iter().map(|fall| -fall).collect();
     let policy = &evaluation.policy;
     let own =
         Series { name: "policy".into(), points: points(evaluation, policy, fall), style: Style::FillToZero };
@@ -195,7 +206,12 @@ fn points(
     outcome.history.rows.iter().zip(values).map(|(row, value)| (place(row.ts), value)).collect()
 }
 
-fn curve_chart(title: &str, y_label: &str, curve: &[CurvePoint], value: impl Fn(&CurvePoint) -> f64) -> String {
+fn curve_chart(
+    title: &str,
+    y_label: &str,
+    curve: &[CurvePoint],
+    value: impl Fn(&CurvePoint) -> f64,
+) -> String {
     let points = curve.iter().map(|point| (point.timesteps as f64, value(point))).collect();
     drawn(&LineChart {
         title: title.into(),
@@ -213,7 +229,10 @@ fn time_chart(split: &TimeSplit) -> String {
         title: "Where the time went".into(),
         label: "seconds".into(),
         parts: parts.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        bars: vec![Bar { name: "training".into(), lengths: parts.iter().map(|(_, seconds)| *seconds).collect() }],
+        bars: vec![Bar {
+            name: "training".into(),
+            lengths: parts.iter().map(|(_, seconds)| *seconds).collect(),
+        }],
     };
     chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
 }

@@ -49,7 +49,8 @@ impl Distribution {
     pub fn mode(self, outputs: &[f32], action: &mut [f32]) {
         match self {
             Self::Categorical { .. } => {
-                let best = (1..outputs.len()).fold(0, |best, i| if outputs[i] > outputs[best] { i } else { best });
+                let best =
+                    (1..outputs.len()).fold(0, |best, i| if outputs[i] > outputs[best] { i } else { best });
                 action[0] = best as f32;
             }
             Self::Gaussian { .. } => action.copy_from_slice(outputs),

@@ -191,15 +191,17 @@ pub fn train(
         // Learn.
         let begun = Instant::now();
         rollout.estimate_advantages(last_values, config.gamma as f32, config.gae_lambda as f32);
-        let (mut losses, mut grad_norms, mut samples, mut steps, mut epochs) = (LossSums::default(), 0.0, 0, 0, 0);
+        let (mut losses, mut grad_norms, mut samples, mut steps, mut epochs) =
+            (LossSums::default(), 0.0, 0, 0, 0);
         for epoch in 0..config.epochs {
             Stream::new(seed, Purpose::Shuffle, update, epoch as u64).shuffle(&mut order);
             let mut kl = 0.0;
             for minibatch in order.chunks(rollout.rows().div_ceil(config.minibatches)) {
                 let loss = ClippedLoss::new(config, distribution, &rollout, minibatch);
-                let sums = learner.differentiate(rollout.observations(), minibatch, &|rows, heads, gradients| {
-                    loss.evaluate(rows, heads, gradients)
-                })?;
+                let sums =
+                    learner.differentiate(rollout.observations(), minibatch, &|rows, heads, gradients| {
+                        loss.evaluate(rows, heads, gradients)
+                    })?;
                 grad_norms += learner.step(learning_rate, config.max_grad_norm)?;
                 losses += sums;
                 kl += sums.approx_kl;
@@ -321,7 +323,141 @@ impl Outgoing {
         };
         let bounds = low.iter().zip(high).cycle();
         self.numbers.clear();
-        self.numbers.extend(actions.iter().zip(bounds).map(|(action, (low, high))| action.max(*low).min(*high)));
+        self.numbers
+            .extend(actions.iter().zip(bounds).map(|(action, (low, high))| action.max(*low).min(*high)));
         Actions::Continuous(&self.numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_PI: f64 = 2.0 * std::f64::consts::PI;
+
+    /// The loss of a whole minibatch as the papers write it, in `f64`.
+    fn textbook(
+        config: &PpoConfig,
+        distribution: Distribution,
+        rollout: &Rollout,
+        rows: &[u32],
+        heads: (&[f64], &[f64], &[f64]),
+    ) -> f64 {
+        let n = rows.len() as f64;
+        let advantages: Vec<f64> = rows.iter().map(|&row| rollout.advantages[row as usize].into()).collect();
+        let mean = advantages.iter().sum::<f64>() / n;
+        let deviation = (advantages.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let mut loss = 0.0;
+        for (i, &row) in rows.iter().enumerate() {
+            let row = row as usize;
+            let outputs = &heads.0[i * distribution.outputs()..][..distribution.outputs()];
+            let action = rollout.action(row);
+            let (log_probability, entropy) = match distribution {
+                Distribution::Categorical { .. } => {
+                    let sum: f64 = outputs.iter().map(|x| x.exp()).sum();
+                    let p: Vec<f64> = outputs.iter().map(|x| x.exp() / sum).collect();
+                    (p[action[0] as usize].ln(), -p.iter().map(|p| p * p.ln()).sum::<f64>())
+                }
+                Distribution::Gaussian { .. } => {
+                    let one = |i: usize| {
+                        let deviation = heads.2[i].exp();
+                        let z = (f64::from(action[i]) - outputs[i]) / deviation;
+                        let log_density = (-0.5 * z * z).exp() / (deviation * TWO_PI.sqrt());
+                        (log_density.ln(), 0.5 * (TWO_PI * std::f64::consts::E * deviation * deviation).ln())
+                    };
+                    (0..outputs.len()).map(one).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1))
+                }
+            };
+            let ratio = (log_probability - f64::from(rollout.log_probabilities[row])).exp();
+            let advantage = (advantages[i] - mean) / deviation;
+            let surrogate =
+                (ratio * advantage).min(ratio.clamp(1.0 - config.clip, 1.0 + config.clip) * advantage);
+            let error = heads.1[i] - f64::from(rollout.returns[row]);
+            loss += -surrogate - config.entropy_coefficient * entropy
+                + config.value_coefficient * 0.5 * error * error;
+        }
+        loss / n
+    }
+
+    fn check(distribution: Distribution, log_deviation: &[f32]) {
+        let config = PpoConfig { entropy_coefficient: 0.05, ..PpoConfig::default() };
+        let n = 24;
+        let mut stream = Stream::new(1, Purpose::Test, 0, 0);
+        let mut rollout = Rollout::new(n, 2, 1, distribution.action_len());
+        let mut draw = || stream.normal() as f32;
+        let outputs: Vec<f32> = (0..n * distribution.outputs()).map(|_| draw()).collect();
+        let values: Vec<f32> = (0..n).map(|_| draw()).collect();
+        let rows: Vec<u32> = (0..n as u32).map(|i| (i * 5 + 3) % 48).collect();
+        for row in 0..rollout.rows() {
+            (rollout.advantages[row], rollout.returns[row]) = (draw(), draw());
+            let (action, outputs) = (&mut rollout.actions, distribution.outputs());
+            for slot in &mut action[row * distribution.action_len()..][..distribution.action_len()] {
+                *slot = match distribution {
+                    Distribution::Categorical { .. } => (row % outputs) as f32,
+                    Distribution::Gaussian { .. } => draw(),
+                };
+            }
+            // Ratios on both sides of both bounds.
+            rollout.log_probabilities[row] = -1.1 + 0.5 * draw();
+        }
+        let mut by_outputs = vec![0.0; outputs.len()];
+        let mut by_values = vec![0.0; n];
+        let mut by_deviation = vec![0.0; log_deviation.len()];
+        let loss = ClippedLoss::new(&config, distribution, &rollout, &rows);
+        let heads = Heads { policy: &outputs, values: &values, log_deviation };
+        let sums = loss.evaluate(
+            &rows,
+            heads,
+            HeadGradients {
+                policy: &mut by_outputs,
+                values: &mut by_values,
+                log_deviation: &mut by_deviation,
+            },
+        );
+        assert!(sums.clipped > 2.0 && sums.clipped < n as f64 - 2.0, "the case is to have both: {sums:?}");
+
+        let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+        let heads = [wide(&outputs), wide(&values), wide(log_deviation)];
+        let at = |part: usize, i: usize, offset: f64| {
+            let mut moved = heads.clone();
+            if let Some(slot) = moved[part].get_mut(i) {
+                *slot += offset;
+            }
+            textbook(&config, distribution, &rollout, &rows, (&moved[0], &moved[1], &moved[2]))
+        };
+        let mean = sums.over(n as f64);
+        let total =
+            mean.policy - config.entropy_coefficient * mean.entropy + config.value_coefficient * mean.value;
+        assert!((total - at(0, usize::MAX, 0.0)).abs() < 1e-5, "{total}");
+        let found: [Vec<f64>; 3] = [wide(&by_outputs), wide(&by_values), by_deviation];
+        for (part, gradients) in found.iter().enumerate() {
+            for (i, gradient) in gradients.iter().enumerate() {
+                let expected = (at(part, i, 1e-6) - at(part, i, -1e-6)) / 2e-6;
+                assert!((gradient - expected).abs() < 1e-5, "part {part} number {i}: {gradient} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn loss_and_gradients_are_those_of_the_papers() {
+        check(Distribution::Categorical { n: 3 }, &[]);
+        check(Distribution::Gaussian { dimensions: 2 }, &[0.2, -0.4]);
+    }
+
+    #[test]
+    fn continuous_actions_leave_within_their_bounds_and_stay_unclipped_here() {
+        let mut outgoing = Outgoing::new(&ActionSpace::Box { low: vec![-1.0, 0.0], high: vec![1.0, 0.5] });
+        let stored = [-3.0, 0.25, 0.5, 0.75];
+        assert_eq!(outgoing.fill(&stored), Actions::Continuous(&[-1.0, 0.25, 0.5, 0.5]));
+        assert_eq!(
+            Outgoing::new(&ActionSpace::Discrete { n: 3, levels: vec![] }).fill(&[2.0, 0.0]),
+            Actions::Discrete(&[2, 0])
+        );
+    }
+
+    #[test]
+    fn timesteps_are_rounded_up_to_whole_updates() {
+        let config = PpoConfig { timesteps: 1000, rollout: 8, ..PpoConfig::default() };
+        assert_eq!((config.updates(16), config.updates(125), config.updates(126)), (8, 1, 1));
     }
 }

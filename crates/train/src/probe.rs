@@ -2,10 +2,10 @@
 //! list of those that fail says which.
 
 use anyhow::Result;
+use wire::Actions;
 use wire::message::Opened;
 use wire::slab::{Finished, Slab, SlabLayout};
 use wire::spec::ActionSpace;
-use wire::Actions;
 
 use crate::env::VecEnv;
 
@@ -148,7 +148,8 @@ mod tests {
         };
         let mut learner = learner(probe, seed, update);
         let mut env = ProbeEnv::new(probe, 16);
-        ppo::train(&config, seed, &ProbeEnv::space(probe), &mut env, &mut learner, &mut |_, _| Ok(())).unwrap();
+        ppo::train(&config, seed, &ProbeEnv::space(probe), &mut env, &mut learner, &mut |_, _| Ok(()))
+            .unwrap();
         learner
     }
 

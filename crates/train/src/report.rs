@@ -153,9 +153,10 @@ impl Report {
                 put("provenance", serde_json::to_value(&market.provenance)?);
                 put("beats_buy_and_hold", evaluation.beats_buy_and_hold().into());
                 put("policy", serde_json::to_value(&evaluation.policy.statistics)?);
-                let baselines = evaluation.baselines.iter().map(|outcome| {
-                    Ok((outcome.key.to_owned(), serde_json::to_value(&outcome.statistics)?))
-                });
+                let baselines = evaluation
+                    .baselines
+                    .iter()
+                    .map(|outcome| Ok((outcome.key.to_owned(), serde_json::to_value(&outcome.statistics)?)));
                 put("baselines", Value::Object(baselines.collect::<Result<_>>()?));
             }
             Verdict::NoTestDays(market) => {
@@ -269,8 +270,10 @@ fn positions_csv(market: &Market, evaluation: &Evaluation) -> String {
 
 /// A time as people at the exchange write it.
 pub fn local_time(ts_micros: i64, zone: &TimeZone) -> String {
-    Timestamp::from_microsecond(ts_micros)
-        .map_or_else(|_| ts_micros.to_string(), |ts| zone.to_datetime(ts).strftime("%Y-%m-%d %H:%M:%S").to_string())
+    Timestamp::from_microsecond(ts_micros).map_or_else(
+        |_| ts_micros.to_string(),
+        |ts| zone.to_datetime(ts).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
 }
 
 /// A range of days in words: `30 days, 2026-01-02 to 2026-02-13`.

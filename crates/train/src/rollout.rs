@@ -124,7 +124,8 @@ impl Rollout {
                     next_advantage = 0.0;
                 }
                 let value = self.values[row];
-                next_advantage = self.rewards[row] + gamma * next_value - value + gamma * lambda * next_advantage;
+                next_advantage =
+                    self.rewards[row] + gamma * next_value - value + gamma * lambda * next_advantage;
                 next_value = value;
                 self.advantages[row] = next_advantage;
                 self.returns[row] = next_advantage + value;
@@ -151,7 +152,14 @@ mod tests {
     use super::*;
 
     /// The definition: a sum over all later steps of the episode, in `f64`.
-    fn by_definition(rollout: &Rollout, last: &[f32], gamma: f64, lambda: f64, step: usize, env: usize) -> f64 {
+    fn by_definition(
+        rollout: &Rollout,
+        last: &[f32],
+        gamma: f64,
+        lambda: f64,
+        step: usize,
+        env: usize,
+    ) -> f64 {
         let (mut sum, mut weight) = (0.0, 1.0);
         for t in step..rollout.steps {
             let row = t * rollout.n_envs + env;
@@ -162,7 +170,8 @@ mod tests {
             } else {
                 rollout.values[row + rollout.n_envs]
             };
-            let delta = f64::from(rollout.rewards[row]) + gamma * f64::from(next) - f64::from(rollout.values[row]);
+            let delta =
+                f64::from(rollout.rewards[row]) + gamma * f64::from(next) - f64::from(rollout.values[row]);
             sum += weight * delta;
             weight *= gamma * lambda;
             if rollout.ended[row] {

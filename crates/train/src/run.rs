@@ -92,11 +92,12 @@ fn train(arguments: &PpoArguments) -> Result<Exit> {
     log.save(0, 0, None, &learner)?;
 
     let mut env = ServedEnv::new(&mut client, session);
-    let outcome = ppo::train(&config.ppo, config.seed, &spec.action, &mut env, &mut learner, &mut |report, learner| {
-        log.update(report, learner)?;
-        ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
-        Ok(())
-    });
+    let outcome =
+        ppo::train(&config.ppo, config.seed, &spec.action, &mut env, &mut learner, &mut |report, learner| {
+            log.update(report, learner)?;
+            ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
+            Ok(())
+        });
     let (training, checkpoint) = log.finish(&learner)?;
     if interrupted.load(Ordering::Relaxed) {
         bail_interrupted(&checkpoint);
@@ -135,7 +136,8 @@ fn eval(arguments: &EvalArguments) -> Result<Exit> {
         checkpoint: arguments.checkpoint.display().to_string(),
     };
     let Some(out) = &arguments.out else { return print(&summary::of(&report, None)) };
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make {} (choose another --out)", out.display()))?;
+    std::fs::create_dir_all(out)
+        .with_context(|| format!("cannot make {} (choose another --out)", out.display()))?;
     report.write(out)?;
     let page_path = out.join("report.html");
     put_file(&page_path, &page::of(&report, &[]))?;
@@ -155,12 +157,21 @@ fn connect(config: &Config) -> Result<Client> {
 fn fits(network: &Network, spec: &Spec) -> Result<()> {
     let (then, now) = (&network.observation, &spec.observation);
     if then.len != now.len {
-        bail!("the policy sees {} values and the server shows {} (use the features that it learnt with)", then.len, now.len);
+        bail!(
+            "the policy sees {} values and the server shows {} (use the features that it learnt with)",
+            then.len,
+            now.len
+        );
     }
     if let Some((then, now)) = then.features.iter().zip(&now.features).find(|(then, now)| then != now) {
-        bail!("the policy learnt from the feature {then} where the server has {now} (use the features that it learnt with)");
+        bail!(
+            "the policy learnt from the feature {then} where the server has {now} (use the features that it learnt with)"
+        );
     }
-    ensure!(network.action == spec.action, "the server takes other actions than the policy has (use the rules that it learnt with)");
+    ensure!(
+        network.action == spec.action,
+        "the server takes other actions than the policy has (use the rules that it learnt with)"
+    );
     Ok(())
 }
 
@@ -168,7 +179,8 @@ fn judge(client: &mut Client, learner: &mut TorchLearner, seed: u64) -> Result<V
     let spec = client.spec().clone();
     let Some(market) = spec.market else {
         let envs = KNOWN_ANSWER_ENVS.min(spec.max_envs);
-        let answer = evaluate::judge_known_answer(client, learner, envs, KNOWN_ANSWER_STEPS, seed.wrapping_add(1))?;
+        let answer =
+            evaluate::judge_known_answer(client, learner, envs, KNOWN_ANSWER_STEPS, seed.wrapping_add(1))?;
         return Ok(Verdict::KnownAnswer(spec.environment, answer));
     };
     if market.test.is_none() {

@@ -23,7 +23,8 @@ pub fn check(out: &Path) -> Result<()> {
 /// # Errors
 /// If it exists, or cannot be made.
 pub fn create(out: &Path, seed: u64, now: &Zoned) -> Result<PathBuf> {
-    fs::create_dir_all(out).with_context(|| format!("cannot make the directory {} (choose another --out)", out.display()))?;
+    fs::create_dir_all(out)
+        .with_context(|| format!("cannot make the directory {} (choose another --out)", out.display()))?;
     let name = format!("{}-{seed}", now.strftime("%Y-%m-%d_%H-%M-%S"));
     let run = out.join(&name);
     match fs::create_dir(&run) {
@@ -32,7 +33,8 @@ pub fn create(out: &Path, seed: u64, now: &Zoned) -> Result<PathBuf> {
             bail!("{}: a run is there already (choose another --out or --seed)", run.display())
         }
         Err(error) => {
-            return Err(error).with_context(|| format!("cannot make {} (choose another --out)", run.display()));
+            return Err(error)
+                .with_context(|| format!("cannot make {} (choose another --out)", run.display()));
         }
     }
     fs::create_dir(run.join("checkpoints")).with_context(|| run.display().to_string())?;

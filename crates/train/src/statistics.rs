@@ -181,7 +181,9 @@ mod tests {
     fn what_cannot_be_computed_is_none() {
         let flat = |n: i32| History {
             capital: 100.0,
-            rows: (0..n).map(|i| HistoryRow { ts: i.into(), day: i, equity: 100.0, ..Default::default() }).collect(),
+            rows: (0..n)
+                .map(|i| HistoryRow { ts: i.into(), day: i, equity: 100.0, ..Default::default() })
+                .collect(),
             costs_by_kind: vec![],
         };
         for n in [0, 1, 5] {

@@ -14,8 +14,12 @@ pub fn of(report: &Report, page: Option<&Path>) -> String {
     };
     if let Some(market) = report.market() {
         let symbols: Vec<&str> = market.symbols.iter().map(|symbol| symbol.name.as_str()).collect();
-        let symbols = if symbols.len() > 6 { format!("{} symbols", symbols.len()) } else { symbols.join(", ") };
-        line("data", format!("{symbols}, {} bars, {}", bar_in_words(market.bar_seconds), market.provenance.label));
+        let symbols =
+            if symbols.len() > 6 { format!("{} symbols", symbols.len()) } else { symbols.join(", ") };
+        line(
+            "data",
+            format!("{symbols}, {} bars, {}", bar_in_words(market.bar_seconds), market.provenance.label),
+        );
         let held_out = market.test.map_or("nothing".into(), |days| days_in_words(market, days));
         line("held out", format!("{held_out}; trained on {}", days_in_words(market, market.train)));
         let rules = &market.rules;

@@ -173,3 +173,172 @@ impl Learner for TorchLearner {
         self.adam.set_state(state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aligned::AlignedBuffer;
+    use crate::network::{Activation, Dense, Distribution};
+
+    /// The whole function in `f64` and plain loops: mean over rows of policy·a + value·b + value²/2, plus the
+    /// sum of log deviations, for fixed a and b.
+    fn objective(shape: &NetworkShape, parameters: &[f64], observations: &[f32], rows: &[u32]) -> f64 {
+        let layout = shape.layout();
+        let dense = |layer: &Dense, x: &[f64]| -> Vec<f64> {
+            let (weight, bias) = (&parameters[layer.weight.clone()], &parameters[layer.bias.clone()]);
+            let row =
+                |o: usize| x.iter().enumerate().map(|(i, x)| weight[o * layer.inputs + i] * x).sum::<f64>();
+            (0..layer.outputs).map(|o| row(o) + bias[o]).collect()
+        };
+        let mut total = 0.0;
+        for &row in rows {
+            let start = row as usize * shape.observation_len;
+            let input: Vec<f64> =
+                observations[start..start + shape.observation_len].iter().map(|&x| x.into()).collect();
+            let outputs: Vec<Vec<f64>> = (0..2)
+                .map(|network| {
+                    let mut x = input.clone();
+                    for pair in &layout.hidden {
+                        x = dense(&pair[network], &x);
+                        x.iter_mut().for_each(|x| {
+                            *x = if shape.activation == Activation::Tanh { x.tanh() } else { x.max(0.0) };
+                        });
+                    }
+                    dense(&layout.heads[network], &x)
+                })
+                .collect();
+            let policy: f64 = outputs[0].iter().enumerate().map(|(i, x)| x * (0.3 + i as f64)).sum();
+            let value = outputs[1][0];
+            total += policy - 0.7 * value + 0.5 * value * value;
+        }
+        total / rows.len() as f64 + parameters[layout.log_deviation].iter().sum::<f64>()
+    }
+
+    fn shape(hidden: &[usize], activation: Activation) -> NetworkShape {
+        let distribution = Distribution::Gaussian { dimensions: 2 };
+        NetworkShape { observation_len: 3, hidden: hidden.to_vec(), activation, distribution }
+    }
+
+    /// Enough rows for several pieces, in an order of their own, some of them twice.
+    fn batch() -> (AlignedBuffer, Vec<u32>) {
+        let mut observations = AlignedBuffer::zeros(3 * 1300);
+        observations.iter_mut().enumerate().for_each(|(i, x)| *x = ((i * 37) % 101) as f32 / 50.0 - 1.0);
+        (observations, (0..1300).map(|i| (i * 7) % 1299).collect())
+    }
+
+    fn learner(shape: &NetworkShape, update: usize) -> TorchLearner {
+        let mut learner =
+            TorchLearner::new(shape, 1, Device::Cpu, Replicas { inference: update, update }).unwrap();
+        // Off the initial values, where biases and deviations are 0 and the policy's head is tiny.
+        let mut stream = random::Stream::new(1, random::Purpose::Test, 0, 0);
+        let parameters: Vec<f32> = (0..shape.layout().len).map(|_| 0.5 * stream.normal() as f32).collect();
+        learner.set_parameters(&parameters).unwrap();
+        learner
+    }
+
+    fn differentiate(learner: &mut TorchLearner) {
+        let (observations, rows) = batch();
+        let n = rows.len() as f32;
+        let sums = learner.differentiate(&observations, &rows, &|rows, heads, gradients| {
+            for (i, slot) in gradients.policy.iter_mut().enumerate() {
+                *slot = (0.3 + (i % 2) as f32) / n;
+            }
+            for (slot, value) in gradients.values.iter_mut().zip(heads.values) {
+                *slot = (value - 0.7) / n;
+            }
+            let share = rows.len() as f64 / f64::from(n);
+            gradients.log_deviation.iter_mut().for_each(|slot| *slot += share);
+            LossSums { policy: rows.len() as f64, ..LossSums::default() }
+        });
+        assert_eq!(sums.unwrap().policy, 1300.0);
+    }
+
+    fn check(hidden: &[usize], activation: Activation, update: usize) {
+        let shape = shape(hidden, activation);
+        let mut learner = learner(&shape, update);
+        let parameters: Vec<f64> = learner.parameters().unwrap().into_iter().map(f64::from).collect();
+        differentiate(&mut learner);
+        let gradient = adam::to_vec(&learner.parts[0].gradient).unwrap();
+        let (observations, rows) = batch();
+        for (i, &found) in gradient.iter().enumerate() {
+            let at = |offset: f64| {
+                let mut moved = parameters.clone();
+                moved[i] += offset;
+                objective(&shape, &moved, &observations, &rows)
+            };
+            let expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+            let error = (f64::from(found) - expected).abs();
+            assert!(error < 1e-5 * (1.0 + expected.abs()), "{hidden:?} parameter {i}: {found} {expected}");
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_function_for_any_depth_and_number_of_replicas() {
+        for update in [1, 2, 3] {
+            check(&[5, 4], Activation::Tanh, update);
+        }
+        check(&[6], Activation::Tanh, 1);
+        check(&[4, 3, 5], Activation::Tanh, 2);
+        check(&[], Activation::Tanh, 2);
+    }
+
+    #[test]
+    fn gradients_through_relu_are_those_of_the_function() {
+        check(&[5, 4], Activation::Relu, 2);
+    }
+
+    #[test]
+    fn replicas_infer_what_one_infers() {
+        let shape = shape(&[5, 4], Activation::Tanh);
+        let (observations, _) = batch();
+        let [one, three] = [1, 3].map(|replicas| {
+            let mut learner = learner(&shape, replicas);
+            let heads = learner.infer(&observations).unwrap();
+            (heads.policy.to_vec(), heads.values.to_vec())
+        });
+        assert_eq!(one.1.len(), 1300);
+        let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(close(&one.0, &three.0) && close(&one.1, &three.1));
+    }
+
+    #[test]
+    fn steps_are_those_of_adam_with_a_clipped_norm() {
+        let shape = shape(&[5, 4], Activation::Tanh);
+        let mut learner = learner(&shape, 1);
+        let mut expected: Vec<f64> = learner.parameters().unwrap().into_iter().map(f64::from).collect();
+        let (mut m, mut v) = (vec![0.0_f64; expected.len()], vec![0.0_f64; expected.len()]);
+        // The second bound clips, the first does not.
+        for (step, max_norm) in [(1, 100.0), (2, 0.25), (3, 0.25)] {
+            differentiate(&mut learner);
+            let gradient: Vec<f64> =
+                adam::to_vec(&learner.parts[0].gradient).unwrap().into_iter().map(f64::from).collect();
+            let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+            assert_eq!(norm > max_norm, step > 1);
+            let found_norm = learner.step(0.01, max_norm).unwrap();
+            assert!((found_norm / norm - 1.0).abs() < 1e-5);
+            let scale = (max_norm / norm).min(1.0);
+            for (i, g) in gradient.iter().map(|g| g * scale).enumerate() {
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.999 * v[i] + 0.001 * g * g;
+                let (m, v) = (m[i] / (1.0 - 0.9_f64.powi(step)), v[i] / (1.0 - 0.999_f64.powi(step)));
+                expected[i] -= 0.01 * m / (v.sqrt() + 1e-5);
+            }
+            let found = learner.parameters().unwrap();
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                assert!(
+                    (f64::from(*found) - expected).abs() < 1e-5,
+                    "step {step} parameter {i}: {found} {expected}"
+                );
+            }
+        }
+        // A saved state goes on as the original does.
+        let mut other = self::learner(&shape, 1);
+        other.set_parameters(&learner.parameters().unwrap()).unwrap();
+        other.set_optimiser(&learner.optimiser().unwrap()).unwrap();
+        for learner in [&mut learner, &mut other] {
+            differentiate(learner);
+            learner.step(0.01, 0.25).unwrap();
+        }
+        assert_eq!(learner.parameters().unwrap(), other.parameters().unwrap());
+    }
+}
