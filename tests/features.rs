@@ -126,7 +126,7 @@ fn the_sample_is_what_its_commands_make() {
     let place = Place::new();
     let readme = fs::read_to_string(pipe_tests::root().join("data/README.md")).expect("data/README.md");
     let commands: Vec<&str> =
-        readme.lines().filter(|line| line.trim().starts_with("featgen simulate")).collect();
+        readme.split('`').filter(|quoted| quoted.starts_with("featgen simulate --symbol")).collect();
     assert_eq!(commands.len(), 3, "data/README.md gives a command for each of three symbols");
     for command in commands {
         let mut words: Vec<String> = command.split_whitespace().skip(1).map(str::to_owned).collect();
