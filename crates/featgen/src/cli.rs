@@ -31,6 +31,7 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
 
+    /// Bars in, features out.
     #[command(flatten)]
     pub make: MakeArguments,
 }
@@ -38,6 +39,7 @@ pub struct Arguments {
 /// Bars in, features out.
 #[derive(Debug, Args)]
 pub struct MakeArguments {
+    /// Which bars.
     #[command(flatten)]
     pub bars: BarArguments,
 
@@ -138,6 +140,7 @@ pub enum Command {
     },
     /// Say what is odd about bars, and make nothing.
     Check {
+        /// Which bars.
         #[command(flatten)]
         bars: BarArguments,
 

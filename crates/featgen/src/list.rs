@@ -105,7 +105,7 @@ fn lookback_text(definition: &Definition) -> String {
 }
 
 fn parameters_text(parameters: &[Parameter]) -> String {
-    parameters.iter().map(|parameter| format!(":{}", parameter.default)).collect()
+    parameters.iter().fold(String::new(), |text, parameter| text + ":" + &parameter.default.to_string())
 }
 
 fn parameters_json(parameters: &[Parameter]) -> Vec<Value> {

@@ -90,19 +90,28 @@ pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<Summary> {
 fn report(batch: &Batch, quiet: bool) -> usize {
     let mut n_warnings = 0;
     if !quiet {
-        batch.notes.iter().for_each(|note| eprintln!("featgen: {note}"));
+        for note in &batch.notes {
+            eprintln!("featgen: {note}");
+        }
     }
     for (bars, findings) in batch.symbols.iter().zip(&batch.findings) {
         n_warnings += findings.len();
         if !quiet {
-            findings.iter().for_each(|finding| eprintln!("featgen: {}: {finding}", bars.symbol));
+            for finding in findings {
+                eprintln!("featgen: {}: {finding}", bars.symbol);
+            }
         }
     }
     n_warnings
 }
 
 /// Computes, encodes and appends every symbol. Returns the file's size and its rows.
-fn write(job: &Job, batch: &Batch, plan: &Plan, go_on: &dyn Fn() -> bool) -> anyhow::Result<(u64, usize)> {
+fn write(
+    job: &Job,
+    batch: &Batch,
+    plan: &Plan,
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> anyhow::Result<(u64, usize)> {
     let mut writer = FeatureWriter::create(&job.output, &plan.columns())?;
     let progress = Progress::new("featgen", batch.symbols.len() as u64, "symbols", job.quiet);
     let start = Instant::now();
@@ -112,17 +121,18 @@ fn write(job: &Job, batch: &Batch, plan: &Plan, go_on: &dyn Fn() -> bool) -> any
     let (mut n_rows, mut n_done) = (0, 0);
     // Enough symbols at a time that no thread waits long for the slowest.
     for bars in batch.symbols.chunks(4 * rayon::current_num_threads()) {
-        if !go_on() {
-            return Err(market::Error::Stopped.into());
-        }
-        let encoded: Vec<Encoded> =
-            bars.par_iter().map(|bars| encode(bars, batch, plan, &writer)).collect::<anyhow::Result<_>>()?;
-        for (bars, symbol) in bars.iter().zip(encoded) {
+        let finished: Vec<Finished> = bars
+            .par_iter()
+            .map(|bars| {
+                if go_on() { encode(bars, batch, plan, &writer) } else { Err(market::Error::Stopped.into()) }
+            })
+            .collect::<anyhow::Result<_>>()?;
+        for (bars, done) in bars.iter().zip(finished) {
             for place in 0..lookbacks.len() {
-                lookbacks[place] = lookbacks[place].max(symbol.leading_nulls[place]);
-                later_nulls[place] += symbol.later_nulls[place];
+                lookbacks[place] = lookbacks[place].max(done.leading_nulls[place]);
+                later_nulls[place] += done.later_nulls[place];
             }
-            writer.append(symbol.encoded)?;
+            writer.append(done.symbol)?;
             n_rows += bars.len();
             n_done += 1;
             progress
@@ -137,17 +147,17 @@ fn write(job: &Job, batch: &Batch, plan: &Plan, go_on: &dyn Fn() -> bool) -> any
     Ok((size, n_rows))
 }
 
-struct Encoded {
-    encoded: EncodedSymbol,
+struct Finished {
+    symbol: EncodedSymbol,
     leading_nulls: Vec<usize>,
     later_nulls: Vec<usize>,
 }
 
-fn encode(bars: &Bars, batch: &Batch, plan: &Plan, writer: &FeatureWriter) -> anyhow::Result<Encoded> {
+fn encode(bars: &Bars, batch: &Batch, plan: &Plan, writer: &FeatureWriter) -> anyhow::Result<Finished> {
     let computed = plan.compute(bars, batch.bar_seconds).with_context(|| bars.symbol.clone())?;
     let symbol = SymbolFeatures { bars: bars.clone(), columns: computed.columns };
-    let encoded = writer.encoder().encode(&symbol)?;
-    Ok(Encoded { encoded, leading_nulls: computed.leading_nulls, later_nulls: computed.later_nulls })
+    let symbol = writer.encoder().encode(&symbol)?;
+    Ok(Finished { symbol, leading_nulls: computed.leading_nulls, later_nulls: computed.later_nulls })
 }
 
 fn file_info(job: &Job, batch: &Batch, plan: &Plan, lookbacks: &[usize]) -> FileInfo {

@@ -1,7 +1,7 @@
 //! From arguments to a finished command.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -148,7 +148,7 @@ fn simulate(arguments: SimulateArguments, out: &mut dyn Write) -> anyhow::Result
     Ok(Exit::Done)
 }
 
-fn write_file(path: &PathBuf, text: &str) -> anyhow::Result<()> {
+fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
     let temporary = Temporary::beside(path)?;
     std::fs::write(temporary.path(), text).with_context(|| path.display().to_string())?;
     temporary.rename(path)?;

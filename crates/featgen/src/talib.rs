@@ -47,7 +47,7 @@ fn definition(function: &'static FuncInfo) -> Definition {
     for input in function.inputs {
         match input.kind {
             InputType::Price => {
-                inputs.extend(PRICES.iter().filter(|(flag, _)| input.flags.contains(*flag)).map(|p| p.1))
+                inputs.extend(PRICES.iter().filter(|(flag, _)| input.flags.contains(*flag)).map(|p| p.1));
             }
             InputType::Real | InputType::Integer => inputs.push("close"),
         }
@@ -264,11 +264,9 @@ mod tests {
         assert_eq!(definition.defaults(), [12.0, 26.0, 9.0]);
         assert_eq!(definition.lookback(&definition.defaults()), Some(33));
         let outputs = outputs("macd", &[12.0, 26.0, 9.0], &close);
-        for row in 0..close.len() {
-            assert_eq!(outputs[2][row].is_nan(), row < 33);
-            if row >= 33 {
-                assert_eq!(outputs[2][row], outputs[0][row] - outputs[1][row]);
-            }
+        for (row, histogram) in outputs[2].iter().enumerate() {
+            assert_eq!(histogram.is_nan(), row < 33);
+            assert!(row < 33 || *histogram == outputs[0][row] - outputs[1][row], "row {row}");
         }
     }
 

@@ -42,11 +42,7 @@ pub fn read(path: &Path, text: &[u8], symbol: &str, options: &LoadOptions) -> Re
     let mut held: Option<u64> = None;
     let mut ticker = None;
     if names.first().is_some_and(|name| normalise(name) == "price") {
-        (ticker, held) =
-            finish_yfinance_header(&mut names, &mut record, &mut next).map_err(|error| match error {
-                Ok(error) => error,
-                Err(message) => fail(message),
-            })?;
+        (ticker, held) = finish_yfinance_header(path, &mut names, &mut record, &mut next)?;
     }
     let columns = Columns::recognise(names.iter().map(String::as_str))
         .map_err(|message| fail(format!("line {header_line}: {message}")))?;
@@ -122,23 +118,24 @@ type YfinanceHeader = (Option<String>, Option<u64>);
 /// yfinance writes `Price,Close,…`, then `Ticker,BPCL.NS,…`, then `Date,,…`: three rows that together make
 /// one header. Reads the other two.
 fn finish_yfinance_header(
+    path: &Path,
     names: &mut [String],
     record: &mut ByteRecord,
     next: &mut impl FnMut(&mut ByteRecord) -> Result<Option<u64>>,
-) -> std::result::Result<YfinanceHeader, std::result::Result<Error, String>> {
+) -> Result<YfinanceHeader> {
     let field =
         |record: &ByteRecord, at| String::from_utf8_lossy(record.get(at).unwrap_or_default()).into_owned();
     let mut ticker = None;
-    let mut line = next(record).map_err(Ok)?;
+    let mut line = next(record)?;
     if normalise(&field(record, 0)) == "ticker" {
         let first = field(record, 1);
         if let Some(other) = (2..record.len()).map(|at| field(record, at)).find(|other| *other != first) {
-            return Err(Err(format!(
-                "holds the tickers {first} and {other} side by side (download one file a symbol)"
-            )));
+            let message =
+                format!("holds the tickers {first} and {other} side by side (download one file a symbol)");
+            return Err(Error::content(path, message));
         }
         ticker = Some(first).filter(|name| !name.is_empty());
-        line = next(record).map_err(Ok)?;
+        line = next(record)?;
     }
     names[0].clear();
     if matches!(normalise(&field(record, 0)).as_str(), "date" | "datetime") {

@@ -28,15 +28,15 @@ pub fn table_sha256(table: &FeatureTable) -> String {
         let bars = &symbol.bars;
         text(&mut hasher, &bars.symbol);
         hasher.update((bars.len() as u64).to_le_bytes());
-        update(&mut hasher, &bars.ts, |value| value.to_le_bytes());
-        update(&mut hasher, &bars.session, |value| value.to_le_bytes());
+        update(&mut hasher, &bars.ts, i64::to_le_bytes);
+        update(&mut hasher, &bars.session, i32::to_le_bytes);
         for column in [&bars.open, &bars.high, &bars.low, &bars.close, &bars.volume] {
-            update(&mut hasher, column, |value| value.to_le_bytes());
+            update(&mut hasher, column, f64::to_le_bytes);
         }
         for column in &symbol.columns {
             match column {
-                FeatureColumn::F32(values) => update(&mut hasher, values, |value| value.to_le_bytes()),
-                FeatureColumn::F64(values) => update(&mut hasher, values, |value| value.to_le_bytes()),
+                FeatureColumn::F32(values) => update(&mut hasher, values, f32::to_le_bytes),
+                FeatureColumn::F64(values) => update(&mut hasher, values, f64::to_le_bytes),
             }
         }
     }
@@ -47,7 +47,9 @@ fn update<T: Copy, const N: usize>(hasher: &mut Sha256, values: &[T], bytes: imp
     let mut buffer = Vec::with_capacity(4_096 * N);
     for part in values.chunks(4_096) {
         buffer.clear();
-        part.iter().for_each(|&value| buffer.extend_from_slice(&bytes(value)));
+        for &value in part {
+            buffer.extend_from_slice(&bytes(value));
+        }
         hasher.update(&buffer);
     }
 }

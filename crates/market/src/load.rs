@@ -121,7 +121,7 @@ pub fn load(paths: &[PathBuf], options: &LoadOptions, go_on: &(dyn Fn() -> bool 
     let timezone = common_timezone(&files)?;
     let bar_seconds = common_interval(&files)?;
     let notes = notes(&files, options);
-    let days: BTreeSet<i32> = files.iter().flat_map(|file| file.days()).collect();
+    let days: BTreeSet<i32> = files.iter().flat_map(Loaded::days).collect();
     let ordinals: BTreeMap<i32, i32> = days.iter().zip(0..).map(|(&day, ordinal)| (day, ordinal)).collect();
     let calendar = days.iter().map(|&day| timestamp::day_date(day).to_string()).collect();
     let provenance = batch_provenance(&files, options)?;

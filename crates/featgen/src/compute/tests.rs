@@ -111,11 +111,10 @@ fn a_transform_of_each_kind_does_not_look_ahead() {
 
 #[test]
 fn a_planted_cheat_is_caught() {
-    let centred = catalogue::Definition {
+    let centred = Definition {
         origin: catalogue::Origin::Own(|frame, _| {
             let close = &frame.bars.close;
-            let value =
-                |row: usize| (close[row.saturating_sub(1)] + close[(row + 1).min(close.len() - 1)]) / 2.0;
+            let value = |row: usize| close[row.saturating_sub(1)].max(close[(row + 1).min(close.len() - 1)]);
             vec![(0..close.len()).map(value).collect()]
         }),
         ..catalogue::find("kmid").unwrap().clone()

@@ -37,7 +37,7 @@ fn load_all(paths: &[PathBuf], options: &LoadOptions) -> std::result::Result<Bat
 fn intraday_bars_are_known_an_interval_after_their_stamp() {
     let folder = Folder::new("intraday");
     let path = folder.file("BPCL.csv", FIVE_MINUTES);
-    let batch = load_all(&[path.clone()], &LoadOptions::default()).unwrap();
+    let batch = load_all(std::slice::from_ref(&path), &LoadOptions::default()).unwrap();
     assert_eq!((batch.bar_seconds, batch.timezone.as_str()), (300, "+05:30"));
     assert_eq!(batch.calendar, ["2024-01-01", "2024-01-02"]);
     let bars = &batch.symbols[0];
@@ -80,8 +80,8 @@ fn several_files_share_one_calendar_and_are_sorted() {
 #[test]
 fn a_repeated_day_is_dropped_and_reported() {
     let folder = Folder::new("repeated");
-    let first_day: String = FIVE_MINUTES.lines().skip(1).take(3).map(|line| format!("{line}\n")).collect();
-    let path = folder.file("A.csv", &format!("{FIVE_MINUTES}{first_day}"));
+    let first_day: Vec<&str> = FIVE_MINUTES.lines().skip(1).take(3).collect();
+    let path = folder.file("A.csv", &format!("{FIVE_MINUTES}{}\n", first_day.join("\n")));
     let batch = load_all(&[path], &LoadOptions::default()).unwrap();
     assert_eq!(batch.symbols[0].len(), 6);
     assert_eq!(batch.findings[0][0].to_string(), "3 exact copies of rows dropped (first: line 8)");

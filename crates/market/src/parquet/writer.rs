@@ -150,12 +150,8 @@ fn column(symbol: &SymbolFeatures, at: usize, start: usize, end: usize) -> Array
         6 => prices(&bars.close),
         7 => prices(&bars.volume),
         feature => match &symbol.columns[feature - LEADING_COLUMNS.len()] {
-            FeatureColumn::F32(values) => {
-                nullable::<Float32Type>(&values[start..end], |value| value.is_nan())
-            }
-            FeatureColumn::F64(values) => {
-                nullable::<Float64Type>(&values[start..end], |value| value.is_nan())
-            }
+            FeatureColumn::F32(values) => nullable::<Float32Type>(&values[start..end], f32::is_nan),
+            FeatureColumn::F64(values) => nullable::<Float64Type>(&values[start..end], f64::is_nan),
         },
     }
 }

@@ -87,7 +87,7 @@ fn returns_look_like_a_market() {
         let daily: Vec<f64> = daily.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let annual = moments(&daily).1 * 252_f64.sqrt();
         let returns = intraday_returns(&bars);
-        let (mean, sigma, kurtosis) = moments(&returns);
+        let (mean, _, kurtosis) = moments(&returns);
         let products = |lag: usize, f: &dyn Fn(f64) -> f64| {
             let values: Vec<f64> = returns.iter().map(|&r| f(r - mean)).collect();
             let (mean, sigma, _) = moments(&values);
