@@ -1,10 +1,11 @@
-//! The end of a run in words.
+//! A whole run in numbers.
 
 use serde::{Deserialize, Serialize};
 
 use crate::platform::Member;
 use crate::record::round;
-use crate::sample::{Hot, Totals, waited_share};
+use crate::sample::{Hot, waited_share};
+use crate::totals::Totals;
 use crate::verdict::{self, Evidence, Verdict};
 
 /// A whole run in numbers. What the system does not tell is null.
@@ -91,8 +92,6 @@ pub struct Outcome {
 }
 
 const STRIP: usize = 48;
-/// More cores than this share lines, so that the summary stays at 20.
-const MOST_CORE_LINES: usize = 8;
 
 impl Summary {
     /// Adds it all up.
@@ -149,104 +148,6 @@ impl Summary {
             strips: strips(&totals.history.columns),
         }
     }
-
-    /// One line.
-    pub fn short(&self) -> String {
-        let peak = self.parallelism_peak.filter(|_| self.samples >= 3);
-        let peak = peak.map_or(String::new(), |peak| format!(", peak {peak:.2}"));
-        format!("cores: {}{peak}; {}", self.used(), self.verdict.finding.words())
-    }
-
-    /// At most 20 lines.
-    pub fn full(&self) -> String {
-        let exit = self.exit_code.map_or(String::new(), |code| format!(", exit {code}"));
-        let mut lines = vec![format!("cpumon: {}, {}{exit}", self.subject, seconds(self.wall_s))];
-        let mut row = |name: &str, text: String| lines.push(format!("  {name:<10} {text}"));
-        row("cores", self.short().split_off("cores: ".len()));
-        if let Some(cpu_s) = self.cpu_s {
-            let parts = self.user_s.zip(self.system_s);
-            let parts = parts.map_or(String::new(), |(user, system)| {
-                format!(": {} in programs, {} in the kernel", seconds(user), seconds(system))
-            });
-            row("CPU time", format!("{}{parts}", seconds(cpu_s)));
-        }
-        // A run of fewer samples gets its totals, and nothing about single cores.
-        if self.samples >= 3 {
-            self.rows_over_time(&mut row);
-        }
-        if let Some(bytes) = self.resident_peak_bytes {
-            let processes = self
-                .processes_peak
-                .map_or(String::new(), |n| format!(" in {}", counted(n, "process", "processes")));
-            let threads =
-                self.threads_peak.map_or(String::new(), |n| format!(", {}", counted(n, "thread", "threads")));
-            row("memory", format!("{:.0} MB resident{processes}{threads} at most", bytes as f64 / 1e6));
-        }
-        if !self.left_running.is_empty() {
-            let named =
-                self.left_running.iter().take(4).map(|member| format!("{} ({})", member.name, member.pid));
-            let named: Vec<_> = named.collect();
-            row("left", format!("{} still running: {}", self.left_running.len(), named.join(", ")));
-        }
-        row("verdict", format!("{} ({})", self.verdict.finding.words(), self.verdict.because));
-        row("advice", self.verdict.advice.clone());
-        lines.join("\n")
-    }
-
-    fn rows_over_time(&self, row: &mut impl FnMut(&str, String)) {
-        if let Some(mean) = self.active_cores_mean {
-            let peak = self.active_cores_peak;
-            row(
-                "active",
-                format!("{mean:.1} cores more than half busy on average, {peak} at most (all processes)"),
-            );
-        }
-        // With many cores a line stands for several neighbours.
-        let per_line = self.core_busy.len().div_ceil(MOST_CORE_LINES).max(1);
-        for first in (0..self.core_busy.len()).step_by(per_line) {
-            let last = (first + per_line).min(self.core_busy.len()) - 1;
-            let name = if first == last { format!("core {first}") } else { format!("core {first}-{last}") };
-            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-            let strip: String = self
-                .strips
-                .iter()
-                .filter_map(|column| column.get(first..=last))
-                .map(|cores| block(mean(cores)))
-                .collect();
-            row(&name, format!("{:>3.0} % {strip}", mean(&self.core_busy[first..=last]) * 100.0));
-        }
-        if let Some(run_wait) = self.run_wait {
-            row(
-                "run queue",
-                format!("threads ready to run waited {:.0} % of the time for a core", run_wait * 100.0),
-            );
-        }
-        if let Some(hottest) = &self.hottest {
-            let next = self.next_hottest.as_ref();
-            let next = next.map_or(String::new(), |next| format!("; next {:?} {:.2}", next.name, next.cores));
-            row("hottest", format!("thread {:?} {:.2} of a core{next}", hottest.name, hottest.cores));
-        }
-        let percent = |share: Option<f64>| {
-            share.map_or("unknown".to_owned(), |share| format!("{:.1} %", share * 100.0))
-        };
-        let load = self.load_1min_peak.map_or("unknown".to_owned(), |load| format!("{load:.2}"));
-        let own = self.own_cpu_s / self.wall_s.max(1e-9) * 100.0;
-        row(
-            "machine",
-            format!(
-                "load {load}, idle for disk {}, stolen {}; cpumon itself {own:.2} % of a core",
-                percent(self.iowait),
-                percent(self.steal)
-            ),
-        );
-    }
-
-    fn used(&self) -> String {
-        let of = verdict::cores(self.effective_cores);
-        let Some(parallelism) = self.parallelism else { return format!("unknown of {of} used") };
-        let percent = (parallelism / self.effective_cores.max(0.01) * 100.0).min(100.0);
-        format!("{parallelism:.2} of {of} used ({percent:.0} %)")
-    }
 }
 
 /// Every column once, in at most [`STRIP`] groups as equal as whole numbers allow.
@@ -259,88 +160,4 @@ fn strips(columns: &[(f64, Vec<f64>)]) -> Vec<Vec<f64>> {
         (0..cores).map(|core| sum(core) / group.len() as f64).collect()
     };
     (0..steps).map(|step| merge(group(step))).collect()
-}
-
-fn counted(count: u32, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
-}
-
-/// A block as high as the share.
-fn block(share: f64) -> char {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    BLOCKS[((share.clamp(0.0, 1.0) * 8.0) as usize).min(7)]
-}
-
-fn seconds(seconds: f64) -> String {
-    if seconds < 9.995 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::platform::RunQueue;
-
-    fn summary(cores: usize, samples: usize) -> Summary {
-        let mut totals = Totals {
-            samples,
-            time_s: 10.0,
-            core_busy_s: vec![9.6; cores],
-            active_core_s: 20.0,
-            active_cores_peak: 2,
-            parallelism_peak: Some(1.999),
-            told_s: 10.0,
-            run_queue: Some(RunQueue { ran_s: 97.0, waited_s: 3.0 }),
-            hottest_s: Some(9.9),
-            next_hottest_s: 9.4,
-            resident_peak_bytes: Some(812_000_000),
-            processes_peak: Some(5),
-            threads_peak: Some(14),
-            ..Totals::default()
-        };
-        totals.history.columns = (0..500).map(|step| (f64::from(step), vec![1.0; cores])).collect();
-        let outcome = Outcome {
-            subject: "make train".into(),
-            exit_code: Some(0),
-            wall_s: 10.0,
-            cpu_s: Some(19.3),
-            counted_s: 10.0,
-            user_and_system_s: Some((19.0, 0.3)),
-            effective_cores: 2.0,
-            whole_machine: false,
-            left_running: (0..9).map(|pid| Member { pid, name: "daemon".into() }).collect(),
-            own_cpu_s: 0.003,
-        };
-        Summary::new(outcome, &totals)
-    }
-
-    #[test]
-    fn one_line_says_it_all() {
-        assert_eq!(summary(2, 20).short(), "cores: 1.93 of 2 used (96 %), peak 2.00; well used");
-        assert_eq!(summary(2, 2).short(), "cores: 1.93 of 2 used (96 %); too short to say");
-    }
-
-    #[test]
-    fn the_full_summary_fits_on_a_screen_whatever_the_cores() {
-        for cores in [1, 2, 8, 9, 16, 96, 256] {
-            let full = summary(cores, 20).full();
-            assert!(full.lines().count() <= 20, "{full}");
-            assert!(full.lines().all(|line| line.chars().count() <= 110), "{full}");
-        }
-        assert!(summary(16, 20).full().contains("core 14-15"));
-    }
-
-    #[test]
-    fn a_short_run_says_nothing_about_single_cores() {
-        let full = summary(2, 2).full();
-        assert!(
-            !full.contains("core 0") && !full.contains("run queue") && full.contains("CPU time   19.3 s")
-        );
-    }
-
-    #[test]
-    fn never_more_than_all_of_the_cores() {
-        let mut summary = summary(2, 20);
-        summary.parallelism = Some(2.01);
-        assert!(summary.short().contains("(100 %)"));
-    }
 }
