@@ -8,9 +8,9 @@ use tch::Device;
 use crate::network::NetworkShape;
 use crate::torch::Replicas;
 
-/// Rows that a replica must have for another one to pay while learning (measured: two replicas of 1,024 rows
-/// take 0.53 of the time of one of 2,048).
-const UPDATE_ROWS_PER_THREAD: usize = 1024;
+/// Rows that a replica must have for another one to pay while learning: half a millisecond's work, against
+/// some ten microseconds to wake a thread.
+const UPDATE_ROWS_PER_THREAD: usize = 512;
 /// Multiplications that a replica must have for another one to pay while acting: waking a thread costs what
 /// some millions of them do.
 const INFERENCE_WORK_PER_THREAD: usize = 16_000_000;

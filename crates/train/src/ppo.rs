@@ -397,8 +397,12 @@ mod tests {
                     Distribution::Gaussian { .. } => draw(),
                 };
             }
-            // Ratios on both sides of both bounds.
-            rollout.log_probabilities[row] = -1.1 + 0.5 * draw();
+        }
+        // Ratios on both sides of both bounds.
+        for (outputs, &row) in outputs.chunks_exact(distribution.outputs()).zip(&rows) {
+            let action = rollout.action(row as usize);
+            let (now, _) = distribution.judge(outputs, log_deviation, action, &mut vec![0.0; outputs.len()]);
+            rollout.log_probabilities[row as usize] = now + 0.25 * draw();
         }
         let mut by_outputs = vec![0.0; outputs.len()];
         let mut by_values = vec![0.0; n];

@@ -118,12 +118,12 @@ impl Report {
                 let held = evaluation.baseline("buy_and_hold");
                 let held = held.map_or(f64::NAN, |held| held.statistics.total_return);
                 let verb = if evaluation.beats_buy_and_hold() { "beats" } else { "DOES NOT BEAT" };
-                let label = if market.provenance.kind == "simulated" { "simulated, " } else { "" };
+                let label = if market.provenance.kind == "simulated" { " of SIMULATED data" } else { "" };
                 format!(
-                    "The policy {verb} buy and hold: {} against {} on {} {label}held-out days.",
+                    "The policy {verb} buy and hold: {} against {} on {}{label} that it never saw.",
                     percent(evaluation.policy.statistics.total_return),
                     percent(held),
-                    evaluation.policy.statistics.days
+                    plural(evaluation.policy.statistics.days as u64, "day")
                 )
             }
             Verdict::NoTestDays(_) => {
@@ -279,12 +279,17 @@ pub fn local_time(ts_micros: i64, zone: &TimeZone) -> String {
 /// A range of days in words: `30 days, 2026-01-02 to 2026-02-13`.
 pub fn days_in_words(market: &Market, days: Days) -> String {
     let date = |ordinal: u32| market.calendar.get(ordinal as usize).map_or("?", String::as_str);
-    format!("{} days, {} to {}", days.count(), date(days.first), date(days.last))
+    format!("{}, {} to {}", plural(days.count().into(), "day"), date(days.first), date(days.last))
 }
 
 /// A fraction as a percentage with its sign.
 pub fn percent(fraction: f64) -> String {
     format!("{:+.2} %", 100.0 * fraction)
+}
+
+/// A number of things: `1 day`, `30 days`.
+pub fn plural(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
 /// A number with its thousands apart.

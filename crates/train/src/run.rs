@@ -31,8 +31,8 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a checkpoint is written unless steps are counted.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// How much of an environment with a known answer is played to judge a policy.
-const KNOWN_ANSWER_ENVS: u32 = 64;
-const KNOWN_ANSWER_STEPS: u32 = 2000;
+const KNOWN_ANSWER_ENVS: u32 = 256;
+const KNOWN_ANSWER_STEPS: u32 = 4000;
 /// What a shell expects of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::report::{Report, Verdict, days_in_words, percent, thousands};
+use crate::report::{Report, Verdict, days_in_words, percent, plural, thousands};
 use crate::statistics::Statistics;
 
 /// The summary of `report`, whose page lies at `page`.
@@ -46,12 +46,12 @@ pub fn of(report: &Report, page: Option<&Path>) -> String {
         line(
             "speed",
             format!(
-                "{} steps a second: {} steps in {:.1} s on {}, {threads} thread{}",
+                "{} steps a second: {} steps in {:.1} s on {}, {}",
                 thousands(training.steps_per_second() as u64),
                 thousands(training.timesteps),
                 training.seconds,
                 config.device,
-                if threads == 1 { "" } else { "s" }
+                plural(threads as u64, "thread")
             ),
         );
         let total = training.time_split.total();
@@ -86,5 +86,136 @@ pub fn bar_in_words(seconds: u32) -> String {
         s if s % 3600 == 0 => format!("{}-hour", s / 3600),
         s if s % 60 == 0 => format!("{}-minute", s / 60),
         s => format!("{s}-second"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::evaluate::{Evaluation, KnownAnswer, Outcome};
+    use crate::history::{History, Trade};
+    use crate::page;
+    use crate::report::{TimeSplit, Training};
+    use wire::spec::{Days, Market, Provenance, Rules, Symbol};
+
+    fn market() -> Market {
+        Market {
+            symbols: vec![Symbol { name: "BPCL".into(), rows: 300 }],
+            calendar: vec!["2026-01-01".into(), "2026-01-02".into(), "2026-01-05".into()],
+            bar_seconds: 300,
+            bars_per_year: 18_600.0,
+            timezone: "Asia/Kolkata".into(),
+            data_digest: "abc".into(),
+            feature_specification: "core".into(),
+            provenance: Provenance { kind: "simulated".into(), label: "SIMULATED (nse <1>, seed 7)".into() },
+            train: Days { first: 0, last: 1 },
+            validation: None,
+            test: Some(Days { first: 2, last: 2 }),
+            scaler: None,
+            rules: Rules {
+                name: "portfolio".into(),
+                fill: "next-open".into(),
+                costs: "nse-intraday, rates of 2024-10-01".into(),
+                hold_costs: "nse-delivery, rates of 2024-10-01".into(),
+                slippage_bps: 0.0,
+                short: true,
+                square_off: true,
+                whole_shares: false,
+                capital: 100_000.0,
+                currency: "INR".into(),
+                ruin: 0.1,
+                reward: "log-return".into(),
+            },
+        }
+    }
+
+    fn outcome(name: &'static str, key: &'static str, total_return: f64) -> Outcome {
+        let history = History { capital: 100_000.0, ..History::default() };
+        let trades: Vec<Trade> = Vec::new();
+        let statistics = Statistics {
+            total_return,
+            sharpe: (total_return != 0.0).then_some(1.25),
+            turnover: 3.25,
+            days: 1,
+            ..crate::statistics::judge(&history, &trades, &[], 18_600.0)
+        };
+        Outcome { name, key, traces: vec![], history, trades, statistics }
+    }
+
+    fn report(policy: f64, held: f64) -> Report {
+        let evaluation = Evaluation {
+            policy: outcome("policy", "policy", policy),
+            baselines: vec![outcome("flat", "flat", 0.0), outcome("buy and hold", "buy_and_hold", held)],
+        };
+        let split =
+            TimeSplit { environment: 1.0, inference: 2.0, update: 6.5, checkpoint: 0.25, waiting: 0.25 };
+        let config =
+            Config { device: "cpu".into(), update_threads: 2, inference_threads: 1, ..Config::default() };
+        Report {
+            verdict: Verdict::Market(Box::new(market()), Box::new(evaluation)),
+            training: Some(Training {
+                timesteps: 1_234_567,
+                seconds: 10.0,
+                time_split: split,
+                longest_checkpoint_stall_ms: 0.5,
+                config,
+            }),
+            seed: 1,
+            cost_kinds: vec![],
+            checkpoint: "runs/BPCL/x/checkpoints/1234567".into(),
+        }
+    }
+
+    #[test]
+    fn a_policy_that_loses_says_so_first_and_simulated_data_says_so_at_once() {
+        let expected = "\
+The policy DOES NOT BEAT buy and hold: -1.50 % against +2.00 % on 1 day of SIMULATED data that it never saw.
+data        BPCL, 5-minute bars, SIMULATED (nse <1>, seed 7)
+held out    1 day, 2026-01-05 to 2026-01-05; trained on 2 days, 2026-01-01 to 2026-01-02
+rules       nse-intraday, rates of 2024-10-01, fills at the next open, shorts, square-off
+                   return  Sharpe  drawdown  trades  turnover     costs
+policy            -1.50 %    1.25    0.00 %       0      3.2x    0.00 %
+flat              +0.00 %       –    0.00 %       0      3.2x    0.00 %
+buy and hold      +2.00 %    1.25    0.00 %       0      3.2x    0.00 %
+speed       123,456 steps a second: 1,234,567 steps in 10.0 s on cpu, 2 threads
+time        environment 10.0 %, inference 20.0 %, update 65.0 %, checkpoint 2.5 %, waiting 2.5 %
+report      runs/BPCL/x/report.html
+checkpoint  runs/BPCL/x/checkpoints/1234567
+";
+        assert_eq!(of(&report(-0.015, 0.02), Some(Path::new("runs/BPCL/x/report.html"))), expected);
+    }
+
+    #[test]
+    fn only_more_than_buy_and_hold_beats_it() {
+        let first = |policy, held| of(&report(policy, held), None).lines().next().unwrap().to_owned();
+        assert!(first(0.021, 0.02).starts_with("The policy beats buy and hold: +2.10 % against +2.00 %"));
+        assert!(first(0.02, 0.02).contains("DOES NOT BEAT"));
+    }
+
+    #[test]
+    fn the_report_has_its_keys_and_the_page_needs_no_network() {
+        let report = report(-0.015, 0.02);
+        let json = report.to_json().unwrap();
+        for key in ["provenance", "policy", "baselines", "steps_per_second", "time_split", "seeds", "config"]
+        {
+            assert!(!json[key].is_null(), "no {key}");
+        }
+        assert_eq!(json["baselines"]["buy_and_hold"]["total_return"], 0.02);
+        assert_eq!(json["beats_buy_and_hold"], false);
+        let page = page::of(&report, &[]);
+        assert!(page.contains("<h1>The policy DOES NOT BEAT buy and hold"));
+        assert!(page.contains("SIMULATED (nse &lt;1&gt;, seed 7)"), "the label is shown, and escaped");
+        assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("<script"), "{page}");
+    }
+
+    #[test]
+    fn a_known_answer_is_told_in_one_line() {
+        let answer = KnownAnswer { mean_reward_per_step: 0.5, mean_episode_return: Some(12.0), steps: 1_000 };
+        let verdict = Verdict::KnownAnswer("cartpole".into(), answer);
+        let text = of(&Report { verdict, training: None, ..report(0.0, 0.0) }, None);
+        let first =
+            "cartpole: 0.50000 reward a step, 12.00 an episode, over 1,000 steps of the likeliest actions.";
+        assert_eq!(text.lines().next(), Some(first));
     }
 }
