@@ -157,7 +157,7 @@ fn options_settle_what_was_refused() {
     let options = ["--sort", "--dedup", "last", "--bad-rows", "skip", "-f", "kmid"];
     let output = folder.featgen(&[&["a.csv", "-o", "a.parquet"], &options[..]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
-    for expected in ["1 bad rows skipped", "1 conflicting rows settled", "1 rows put in order"] {
+    for expected in ["bad rows skipped: 1", "conflicting rows settled: 1", "rows put in order: 1"] {
         assert!(stderr(&output).contains(expected), "{expected}: {}", stderr(&output));
     }
     let table = market::parquet::read_features(&folder.path("a.parquet")).unwrap();

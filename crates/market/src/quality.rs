@@ -61,7 +61,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} (first: {})", self.count, self.oddity, self.first)
+        write!(f, "{}: {} (first: {})", self.oddity, self.count, self.first)
     }
 }
 
@@ -144,8 +144,8 @@ fn spike_threshold(close: &[f64]) -> f64 {
     (*median * SPIKE_IN_MEDIANS).max(SPIKE_FLOOR)
 }
 
-/// Whether a price ratio is near one that a split leaves. The close of the day may stray twice as far as the
-/// tolerance without hiding the split that the open shows, hence the same test for both with one width.
+/// Whether a price ratio is near one that a split leaves. Asked of the day's open and of its close, so that a
+/// wild open alone does not pass for a split.
 fn is_split_like(ratio: f64) -> bool {
     SPLIT_RATIOS.iter().any(|&split| {
         let near = |target: f64| (ratio / target - 1.0).abs() < SPLIT_TOLERANCE;
@@ -204,10 +204,10 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "1 bars without volume (first: 1970-01-01 00:10)",
-                "1 bars with open or close outside low to high (first: 1970-01-01 00:25: open 100, high 99, low \
+                "bars without volume: 1 (first: 1970-01-01 00:10)",
+                "bars with open or close outside low to high: 1 (first: 1970-01-01 00:25: open 100, high 99, low \
                  100, close 100)",
-                "1 gaps inside a session (first: 1970-01-01 00:25: 2 bars missing before it)",
+                "gaps inside a session: 1 (first: 1970-01-01 00:25: 2 bars missing before it)",
             ]
         );
     }

@@ -84,7 +84,7 @@ fn a_repeated_day_is_dropped_and_reported() {
     let path = folder.file("A.csv", &format!("{FIVE_MINUTES}{}\n", first_day.join("\n")));
     let batch = load_all(&[path], &LoadOptions::default()).unwrap();
     assert_eq!(batch.symbols[0].len(), 6);
-    assert_eq!(batch.findings[0][0].to_string(), "3 exact copies of rows dropped (first: line 8)");
+    assert_eq!(batch.findings[0][0].to_string(), "exact copies of rows dropped: 3 (first: line 8)");
 }
 
 #[test]
