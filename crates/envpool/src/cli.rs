@@ -27,7 +27,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub serve: Serve,
 
-    /// Serve on a Unix socket, such as unix:/tmp/envpool.sock, rather than on stdin and stdout.
+    /// Serve on the Unix socket at PATH rather than on stdin and stdout.
     ///
     /// Any number of clients may connect, each with its own sessions. Only this user may (mode 0600). The
     /// socket is removed at the end; one that a dead server left behind is replaced.

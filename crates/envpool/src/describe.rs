@@ -29,7 +29,7 @@ pub fn write(served: &Served, out: &mut impl Write) -> io::Result<()> {
     }
     match &spec.action {
         ActionSpace::Discrete { n, levels } if levels.is_empty() => {
-            writeln!(out, "actions       {n} choices")?
+            writeln!(out, "actions       {n} choices")?;
         }
         ActionSpace::Discrete { levels, .. } => writeln!(out, "actions       target positions {levels:?}")?,
         ActionSpace::Box { low, high } => writeln!(out, "actions       from {low:?} to {high:?}")?,
@@ -94,11 +94,11 @@ fn write_market(market: &Market, served: &Served, out: &mut impl Write) -> io::R
 /// The first names, and how many more there are.
 fn shortened(names: &[String]) -> String {
     const SHOWN: usize = 8;
-    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(" ");
-    if names.len() > SHOWN {
-        text.push_str(&format!(" … and {} more", names.len() - SHOWN));
+    let first = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(" ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => first,
+        more => format!("{first} … and {more} more"),
     }
-    text
 }
 
 #[cfg(test)]

@@ -19,32 +19,40 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
             cli::pages::write(page, Arguments::command(), &mut std::io::stdout().lock())?;
         }
         Some(Command::Describe { serve, json }) => print_description(&serve, json)?,
-        None => match arguments.listen.as_deref() {
-            Some(address) => {
-                let path = parse_address(address)?;
-                let config = Config::new(&arguments.serve)?;
-                // Before the data is read: a socket that is taken is known at once.
-                let listening = Listening::bind(path)?;
-                let gate = listening.end_on_signal()?;
-                let served = prepare(&config).inspect_err(|_| {
-                    let _ = std::fs::remove_file(path);
-                })?;
-                listening.serve(served, &gate)?;
-            }
-            None => {
-                stdio::check()?;
-                let config = Config::new(&arguments.serve)?;
-                let served = prepare(&config)?;
-                if config.n_threads > 1 {
-                    // Inside the pool, so that a step need not be handed in from outside.
-                    rayon::scope(|_| stdio::serve(&served))?;
-                } else {
-                    stdio::serve(&served)?;
-                }
-            }
+        None => match arguments.listen {
+            Some(address) => serve_on_socket(&address, &arguments.serve)?,
+            None => serve_on_stdio(&arguments.serve)?,
         },
     }
     Ok(Exit::Done)
+}
+
+fn serve_on_socket(address: &str, serve: &Serve) -> Result<()> {
+    let path = parse_address(address)?;
+    let config = Config::new(serve)?;
+    // Before the data is read: a socket that is taken is known at once, and clients may come and wait.
+    let listening = Listening::bind(path)?;
+    let gate = listening.end_on_signal()?;
+    match prepare(&config) {
+        Ok(served) => listening.serve(served, &gate),
+        Err(error) => {
+            // Nobody will serve it, and this process made it a moment ago.
+            let _ = std::fs::remove_file(path);
+            Err(error)
+        }
+    }
+}
+
+fn serve_on_stdio(serve: &Serve) -> Result<()> {
+    stdio::check()?;
+    let config = Config::new(serve)?;
+    let served = prepare(&config)?;
+    if config.n_threads > 1 {
+        // Inside the pool, so that a step need not be handed in from outside.
+        rayon::scope(|_| stdio::serve(&served))
+    } else {
+        stdio::serve(&served)
+    }
 }
 
 /// Loads what is to be served, on as many threads as shall step it.

@@ -27,7 +27,7 @@ fn main() {
         };
         let rules = PortfolioRules::nse(true).unwrap();
         let portfolio = Portfolio::new(data, rules, episodes).unwrap();
-        let mib = n_sessions * 75 * 45 * 4 >> 20;
+        let mib = (n_sessions * 75 * 45 * 4) >> 20;
         measure_all(&format!("portfolio, 45 features, {mib} MiB table"), 3, || portfolio.clone());
     }
     measure_all("cartpole", 2, || CartPole);

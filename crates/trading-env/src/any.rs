@@ -26,7 +26,7 @@ pub enum AnyEnvironment {
 #[derive(Debug)]
 pub enum AnyBatch {
     /// Trading.
-    Portfolio(Batch<Portfolio>),
+    Portfolio(Box<Batch<Portfolio>>),
     /// Gymnasium's `CartPole-v1`.
     CartPole(Batch<CartPole>),
     /// A mean-reverting price.
@@ -83,7 +83,7 @@ impl AnyEnvironment {
     pub fn batch(self, n_envs: usize, seed: u64, autoreset: Autoreset) -> AnyBatch {
         match self {
             Self::Portfolio(environment) => {
-                AnyBatch::Portfolio(Batch::new(*environment, n_envs, seed, autoreset))
+                AnyBatch::Portfolio(Box::new(Batch::new(*environment, n_envs, seed, autoreset)))
             }
             Self::CartPole(environment) => {
                 AnyBatch::CartPole(Batch::new(environment, n_envs, seed, autoreset))
