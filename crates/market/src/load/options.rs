@@ -1,0 +1,70 @@
+//! What a person may say about the inputs.
+
+use jiff::civil::Time;
+
+/// What the stamp of an intraday bar means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StampMeaning {
+    /// The bar's start.
+    Open,
+    /// The bar's end.
+    Close,
+}
+
+/// What to do about rows that disagree about the same time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dedup {
+    /// Refuse.
+    #[default]
+    Error,
+    /// The earlier row in the file holds.
+    First,
+    /// The later row in the file holds.
+    Last,
+}
+
+/// What to do about rows that cannot be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BadRows {
+    /// Refuse.
+    #[default]
+    Error,
+    /// Leave them out and count them.
+    Skip,
+}
+
+/// What a person may say about the inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// The symbol of the one input.
+    pub symbol: Option<String>,
+    /// The exchange's zone, by IANA name or as an offset.
+    pub timezone: Option<String>,
+    /// What the stamps of intraday bars mean; the bar's open where nobody says.
+    pub stamp: Option<StampMeaning>,
+    /// When daily bars are known, local time.
+    pub session_close: Time,
+    /// Rows that disagree about the same time.
+    pub dedup: Dedup,
+    /// Whether rows may be put in order.
+    pub sort: bool,
+    /// Rows that cannot be used.
+    pub bad_rows: BadRows,
+    /// Where real bars come from; refused for bars that are labelled as simulated.
+    pub source: Option<String>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            symbol: None,
+            timezone: None,
+            stamp: None,
+            session_close: Time::constant(15, 30, 0, 0),
+            dedup: Dedup::Error,
+            sort: false,
+            bad_rows: BadRows::Error,
+            source: None,
+        }
+    }
+}
