@@ -112,6 +112,9 @@ impl Summary {
             hottest: totals.hottest_s.map(|hottest_s| (hottest_s / time_s, totals.next_hottest_s / time_s)),
             hottest_name: hottest_name.clone(),
             waited_cores: totals.run_queue.map(|queue| queue.waited_s / time_s),
+            others: parallelism
+                .filter(|_| !totals.core_busy_s.is_empty())
+                .map(|own| totals.core_busy_s.iter().sum::<f64>() / time_s - own),
             whole_machine: outcome.whole_machine,
             iowait: told(totals.iowait_s),
         };

@@ -15,6 +15,8 @@ pub struct Evidence {
     pub run_wait: Option<f64>,
     /// How many threads waited for a core at a time, on average.
     pub waited_cores: Option<f64>,
+    /// Cores that everything else on the machine used.
+    pub others: Option<f64>,
     /// Whether everything was watched, rather than some processes.
     pub whole_machine: bool,
     /// The share of a core that the hottest thread of each sample used, on average, and the one after it.
@@ -43,6 +45,8 @@ pub enum Finding {
     Oversubscribed,
     /// Threads want to run, and other processes have the cores.
     Contended,
+    /// Threads want to run, and there are idle cores that they do not get.
+    Confined,
     /// Too few samples.
     TooShort,
     /// The system did not tell enough.
@@ -60,6 +64,7 @@ impl Finding {
             Self::Idle => "partly idle",
             Self::Oversubscribed => "oversubscribed",
             Self::Contended => "other processes have the cores",
+            Self::Confined => "confined to fewer cores than are idle",
             Self::TooShort => "too short to say",
             Self::Unknown => "unknown",
         }
@@ -111,6 +116,8 @@ pub fn judge(evidence: &Evidence) -> Verdict {
                 cores(evidence.effective_cores)
             );
             verdict(Finding::Oversubscribed, because, &advice)
+        } else if evidence.others.is_some_and(|others| others < MATERIAL_WAIT) {
+            verdict(Finding::Confined, because, "look for a pinning of its threads to cores, and for a quota")
         } else {
             verdict(
                 Finding::Contended,
@@ -232,6 +239,22 @@ mod tests {
             Evidence { samples: 2, parallelism: Some(1.0), effective_cores: 2.0, ..Evidence::default() };
         assert_eq!(judge(&short).finding, Finding::TooShort);
         assert_eq!(judge(&Evidence { samples: 99, ..Evidence::default() }).finding, Finding::Unknown);
+    }
+
+    #[test]
+    fn other_processes_are_blamed_only_if_there_are_any() {
+        let evidence = |others| Evidence {
+            samples: 9,
+            parallelism: Some(0.99),
+            effective_cores: 2.0,
+            run_wait: Some(0.5),
+            waited_cores: Some(1.0),
+            others,
+            ..Evidence::default()
+        };
+        assert_eq!(judge(&evidence(Some(0.02))).finding, Finding::Confined);
+        assert_eq!(judge(&evidence(Some(0.9))).finding, Finding::Contended);
+        assert_eq!(judge(&evidence(None)).finding, Finding::Contended);
     }
 
     #[test]
