@@ -69,7 +69,7 @@ impl AddAssign for LossSums {
 
 /// A loss as a function of what the networks put out for some rows of a rollout. It writes the gradient of
 /// the whole minibatch's loss, and may be called for several parts of the minibatch at once.
-pub type HeadLoss<'a> = dyn Fn(&[u32], Heads<'_>, HeadGradients<'_>) -> LossSums + Sync + 'a;
+pub type HeadLoss<'a> = dyn Fn(&[u32], Heads<'_>, &mut HeadGradients<'_>) -> LossSums + Sync + 'a;
 
 /// The state of Adam: with the parameters, all that an interrupted training needs of its learner.
 #[derive(Debug, Clone, Default, PartialEq)]

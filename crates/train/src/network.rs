@@ -218,7 +218,9 @@ fn orthogonal(rows: usize, columns: usize, stream: &mut Stream) -> Vec<f64> {
             }
         }
         let norm = vector.iter().map(|a| a * a).sum::<f64>().sqrt();
-        vector.iter_mut().for_each(|a| *a /= norm);
+        for a in &mut vector {
+            *a /= norm;
+        }
         vectors.push(vector);
     }
     let entry = |row: usize, column: usize| {

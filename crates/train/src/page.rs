@@ -110,9 +110,9 @@ fn facts(market: &Market) -> String {
 fn table(evaluation: &Evaluation, cost_kinds: &[String], currency: &str) -> String {
     let outcomes: Vec<&Outcome> = [&evaluation.policy].into_iter().chain(&evaluation.baselines).collect();
     let mut html = String::from("<table>\n<tr><th></th>");
-    outcomes.iter().for_each(|outcome| {
+    for outcome in &outcomes {
         let _ = write!(html, "<th>{}</th>", escaped(outcome.name));
-    });
+    }
     html.push_str("</tr>\n");
     let mut row = |name: &str, value: &dyn Fn(&Statistics) -> String| {
         let cells =

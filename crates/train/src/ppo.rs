@@ -145,7 +145,8 @@ pub fn train(
         let learning_rate = config.learning_rate * (1.0 - done);
 
         // Act.
-        let (acting, environment_before) = (Instant::now(), times.environment);
+        let acting = Instant::now();
+        let mut waited = Duration::ZERO;
         rollout.begin();
         episodes.clear();
         for step in 0..config.rollout {
@@ -163,7 +164,7 @@ pub fn train(
             let actions = outgoing.fill(&rollout.actions[rows.start * len..rows.end * len]);
             let sent = Instant::now();
             env.step(actions).context("stepping the environments")?;
-            times.environment += sent.elapsed();
+            waited += sent.elapsed();
 
             let slab = env.slab();
             let ended = |env: usize| slab.terminated()[env] | slab.truncated()[env] != 0;
@@ -186,7 +187,8 @@ pub fn train(
         let values = learner.infer(rollout.truncated_observations())?.values;
         rollout.set_truncated_values(values);
         let last_values = learner.infer(env.slab().obs())?.values;
-        times.inference += acting.elapsed() - (times.environment - environment_before);
+        times.environment += waited;
+        times.inference += acting.elapsed().saturating_sub(waited);
 
         // Learn.
         let begun = Instant::now();
@@ -260,7 +262,7 @@ impl<'a> ClippedLoss<'a> {
         }
     }
 
-    fn evaluate(&self, rows: &[u32], heads: Heads<'_>, gradients: HeadGradients<'_>) -> LossSums {
+    fn evaluate(&self, rows: &[u32], heads: Heads<'_>, gradients: &mut HeadGradients<'_>) -> LossSums {
         let (config, rollout, outputs) = (self.config, self.rollout, self.distribution.outputs());
         let clip = config.clip as f32;
         let by_entropy = -config.entropy_coefficient as f32 * self.weight;
@@ -412,7 +414,7 @@ mod tests {
         let sums = loss.evaluate(
             &rows,
             heads,
-            HeadGradients {
+            &mut HeadGradients {
                 policy: &mut by_outputs,
                 values: &mut by_values,
                 log_deviation: &mut by_deviation,

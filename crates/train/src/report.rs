@@ -284,7 +284,9 @@ pub fn days_in_words(market: &Market, days: Days) -> String {
 
 /// A fraction as a percentage with its sign.
 pub fn percent(fraction: f64) -> String {
-    format!("{:+.2} %", 100.0 * fraction)
+    // What rounds to zero has no sign worth showing.
+    let percent = 100.0 * fraction;
+    if percent.abs() < 0.005 { "0.00 %".into() } else { format!("{percent:+.2} %") }
 }
 
 /// A number of things: `1 day`, `30 days`.

@@ -53,7 +53,7 @@ mod tests {
         let mut scaler = RewardScaler::new(2, 0.5);
         let mut scaled = [0.0; 2];
         scaler.apply(&[1.0, -2.0], |env| env == 0, &mut scaled);
-        let scale = ((1.0_f64 + 4.0) / 2.0).sqrt();
+        let scale = 2.5_f64.sqrt();
         assert_eq!(scaled, [(1.0 / scale) as f32, (-2.0 / scale) as f32]);
         // The first environment starts anew: its return is 3, the second's 0.5 × −2 + 1 = 0.
         scaler.apply(&[3.0, 1.0], |_| false, &mut scaled);

@@ -115,21 +115,19 @@ impl Rollout {
     ///
     /// With `v'` the value of what follows, δ = r + γ v' − v and A = δ + γλ A', where A' is 0 across an end.
     pub fn estimate_advantages(&mut self, last_values: &[f32], gamma: f32, lambda: f32) {
-        for env in 0..self.n_envs {
-            let (mut next_value, mut next_advantage) = (last_values[env], 0.0_f32);
-            for step in (0..self.steps).rev() {
-                let row = step * self.n_envs + env;
-                if self.ended[row] {
-                    next_value = self.final_values[row];
-                    next_advantage = 0.0;
-                }
-                let value = self.values[row];
-                next_advantage =
-                    self.rewards[row] + gamma * next_value - value + gamma * lambda * next_advantage;
-                next_value = value;
-                self.advantages[row] = next_advantage;
-                self.returns[row] = next_advantage + value;
-            }
+        for row in (0..self.rows()).rev() {
+            let follows = row + self.n_envs;
+            let (next_value, next_advantage) = if self.ended[row] {
+                (self.final_values[row], 0.0)
+            } else if follows >= self.rows() {
+                (last_values[follows - self.rows()], 0.0)
+            } else {
+                (self.values[follows], self.advantages[follows])
+            };
+            let value = self.values[row];
+            let advantage = self.rewards[row] + gamma * next_value - value + gamma * lambda * next_advantage;
+            self.advantages[row] = advantage;
+            self.returns[row] = advantage + value;
         }
     }
 

@@ -58,7 +58,7 @@ pub fn judge(history: &History, trades: &[Trade], cost_kinds: &[String], bars_pe
     let cagr = (!equity.is_empty() && last > 0.0)
         .then(|| (last / initial).powf(bars_per_year / equity.len() as f64) - 1.0);
     let max_drawdown = drawdowns(initial, &equity).into_iter().fold(0.0, f64::max);
-    let costs: f64 = history.costs_by_kind.iter().sum();
+    let costs = total(history.costs_by_kind.iter().copied());
     let won = trades.iter().filter(|trade| trade.net > 0.0).count();
     let held = history.rows.iter().map(|row| (row.held / row.equity).abs()).filter(|held| held.is_finite());
     Statistics {
@@ -70,7 +70,7 @@ pub fn judge(history: &History, trades: &[Trade], cost_kinds: &[String], bars_pe
         max_drawdown,
         win_rate: (!trades.is_empty()).then(|| won as f64 / trades.len() as f64),
         trades: trades.len(),
-        turnover: history.rows.iter().map(|row| row.traded).sum::<f64>() / initial,
+        turnover: total(history.rows.iter().map(|row| row.traded)) / initial,
         exposure: if equity.is_empty() { 0.0 } else { held.sum::<f64>() / equity.len() as f64 },
         costs,
         costs_fraction: costs / initial,
@@ -104,6 +104,11 @@ fn daily_returns(history: &History) -> Vec<f64> {
         }
     }
     returns
+}
+
+/// The sum from a positive zero: that of nothing would be −0 otherwise, and be printed so.
+fn total(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |sum, value| sum + value)
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -176,7 +176,7 @@ held out    1 day, 2026-01-05 to 2026-01-05; trained on 2 days, 2026-01-01 to 20
 rules       nse-intraday, rates of 2024-10-01, fills at the next open, shorts, square-off
                    return  Sharpe  drawdown  trades  turnover     costs
 policy            -1.50 %    1.25    0.00 %       0      3.2x    0.00 %
-flat              +0.00 %       –    0.00 %       0      3.2x    0.00 %
+flat               0.00 %       –    0.00 %       0      3.2x    0.00 %
 buy and hold      +2.00 %    1.25    0.00 %       0      3.2x    0.00 %
 speed       123,456 steps a second: 1,234,567 steps in 10.0 s on cpu, 2 threads
 time        environment 10.0 %, inference 20.0 %, update 65.0 %, checkpoint 2.5 %, waiting 2.5 %

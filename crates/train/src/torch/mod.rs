@@ -139,7 +139,9 @@ impl Learner for TorchLearner {
             written(first[0].gradient.f_add_(&other.gradient))?;
         }
         let mut total = LossSums::default();
-        sums.into_iter().for_each(|part| total += part);
+        for part in sums {
+            total += part;
+        }
         Ok(total)
     }
 
@@ -200,9 +202,9 @@ mod tests {
                     let mut x = input.clone();
                     for pair in &layout.hidden {
                         x = dense(&pair[network], &x);
-                        x.iter_mut().for_each(|x| {
+                        for x in &mut x {
                             *x = if shape.activation == Activation::Tanh { x.tanh() } else { x.max(0.0) };
-                        });
+                        }
                     }
                     dense(&layout.heads[network], &x)
                 })

@@ -203,7 +203,7 @@ impl Part {
         let sums = loss(
             rows,
             Heads { policy: &host.policy, values: &host.values, log_deviation },
-            HeadGradients {
+            &mut HeadGradients {
                 policy: &mut host.policy_gradient,
                 values: &mut host.value_gradient,
                 log_deviation: &mut host.log_deviation_gradient,
@@ -247,15 +247,15 @@ fn fitted<'a>(
     layout: &Layout,
     device: Device,
 ) -> Result<&'a Workspace> {
-    let place = match workspaces.iter().position(|workspace| workspace.rows == rows) {
-        Some(place) => place,
-        None => {
-            if workspaces.len() == WORKSPACES {
-                workspaces.remove(0);
-            }
-            workspaces.push(Workspace::new(rows, layout, device)?);
-            workspaces.len() - 1
+    let known = workspaces.iter().position(|workspace| workspace.rows == rows);
+    let place = if let Some(place) = known {
+        place
+    } else {
+        if workspaces.len() == WORKSPACES {
+            workspaces.remove(0);
         }
+        workspaces.push(Workspace::new(rows, layout, device)?);
+        workspaces.len() - 1
     };
     Ok(&workspaces[place])
 }
