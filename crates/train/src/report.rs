@@ -119,9 +119,11 @@ impl Report {
                 let held = held.map_or(f64::NAN, |held| held.statistics.total_return);
                 let verb = if evaluation.beats_buy_and_hold() { "beats" } else { "DOES NOT BEAT" };
                 let label = if market.provenance.kind == "simulated" { " of SIMULATED data" } else { "" };
+                let own = evaluation.policy.statistics.total_return;
+                let also = if own < 0.0 && evaluation.beats_buy_and_hold() { ", BUT LOST MONEY" } else { "" };
                 format!(
-                    "The policy {verb} buy and hold: {} against {} on {}{label} that it never saw.",
-                    percent(evaluation.policy.statistics.total_return),
+                    "The policy {verb} buy and hold{also}: {} against {} on {}{label} that it never saw.",
+                    percent(own),
                     percent(held),
                     plural(evaluation.policy.statistics.days as u64, "day")
                 )

@@ -191,6 +191,7 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
         let first = |policy, held| of(&report(policy, held), None).lines().next().unwrap().to_owned();
         assert!(first(0.021, 0.02).starts_with("The policy beats buy and hold: +2.10 % against +2.00 %"));
         assert!(first(0.02, 0.02).contains("DOES NOT BEAT"));
+        assert!(first(-0.01, -0.02).starts_with("The policy beats buy and hold, BUT LOST MONEY: -1.00 %"));
     }
 
     #[test]
