@@ -37,6 +37,7 @@ const READ_BUFFER_BYTES: usize = 64 << 10;
 pub struct Listening {
     listener: UnixListener,
     path: PathBuf,
+    gate: Gate,
 }
 
 /// The path in `unix:PATH`.
@@ -48,7 +49,8 @@ pub fn parse_address(address: &str) -> Result<&Path, UsageError> {
 }
 
 impl Listening {
-    /// Listens at `path`, for this user alone. A socket that nobody serves any more is replaced.
+    /// Listens at `path`, for this user alone, and has a signal end the process with the socket removed. A
+    /// socket that nobody serves any more is replaced.
     pub fn bind(path: &Path) -> Result<Self> {
         if let Ok(metadata) = fs::symlink_metadata(path) {
             let shown = path.display();
@@ -66,31 +68,27 @@ impl Listening {
                 Err(error) => return Err(error).with_context(|| format!("--listen unix:{shown}")),
             }
         }
+        // From before the socket is there, so that no signal can leave it behind.
+        let signals = stop::catch_signals()?;
         // The mode must hold from the first moment on, so that nobody else can slip in between.
         let umask_before = rustix::process::umask(Mode::from_raw_mode(0o177));
         let bound = UnixListener::bind(path);
         rustix::process::umask(umask_before);
         let listener = bound.with_context(|| format!("--listen unix:{}", path.display()))?;
-        Ok(Self { listener, path: path.to_owned() })
-    }
-
-    /// Has a signal end this process with its socket removed. The gate is what clients' exchanges pass.
-    pub fn end_on_signal(&self) -> io::Result<Gate> {
         let gate = Gate::default();
-        let own = fs::symlink_metadata(&self.path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-        let path = self.path.clone();
-        stop::on_signal(gate.clone(), false, move || {
+        let own = identity(path);
+        let socket = path.to_owned();
+        stop::on_signal(signals, gate.clone(), false, move || {
             // Not one that somebody else has put in its place since.
-            let found = fs::symlink_metadata(&path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
-            if found == own {
-                let _ = fs::remove_file(&path);
+            if identity(&socket) == own {
+                let _ = fs::remove_file(&socket);
             }
         })?;
-        Ok(gate)
+        Ok(Self { listener, path: path.to_owned(), gate })
     }
 
     /// Serves clients until a signal ends the process.
-    pub fn serve(self, served: Served, gate: &Gate) -> Result<()> {
+    pub fn serve(self, served: Served) -> Result<()> {
         eprintln!("envpool: listening on unix:{}", self.path.display());
         let served = Arc::new(served);
         let n_clients = Arc::new(AtomicUsize::new(0));
@@ -108,7 +106,7 @@ impl Listening {
                 refuse(&stream);
                 continue;
             }
-            let (served, gate) = (served.clone(), gate.clone());
+            let (served, gate) = (served.clone(), self.gate.clone());
             let spawned = thread::Builder::new().name("client".into()).spawn(move || {
                 let _place = place;
                 if let Err(error) = serve_client(&served, &gate, &stream) {
@@ -120,6 +118,11 @@ impl Listening {
             }
         }
     }
+}
+
+/// Which file is at `path`, if any.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok()
 }
 
 /// A client's place among those that are served; given back when it is dropped, even by a panic.

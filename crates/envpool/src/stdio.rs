@@ -35,7 +35,7 @@ pub fn serve(served: &Served) -> Result<()> {
         wire::wait::widen_pipe(stream);
     }
     let gate = Gate::default();
-    stop::on_signal(gate.clone(), true, || ())?;
+    stop::on_signal(stop::catch_signals()?, gate.clone(), true, || ())?;
     let reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
     Ok(converse(served, &gate, reader, writer, || ())?)
 }

@@ -38,10 +38,19 @@ impl Gate {
     }
 }
 
-/// Ends the process with code 0 on SIGTERM, SIGINT or SIGHUP, after `cleanup`. Also when this is process 1 of
-/// a container, where signals without a handler do nothing.
-pub fn on_signal(gate: Gate, is_stdio: bool, cleanup: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+/// Has SIGTERM, SIGINT and SIGHUP wait for [`on_signal`] from now on. Also when this is process 1 of a
+/// container, where signals without a handler do nothing.
+pub fn catch_signals() -> io::Result<Signals> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
+}
+
+/// Ends the process with code 0 on one of `signals`, after `cleanup`.
+pub fn on_signal(
+    mut signals: Signals,
+    gate: Gate,
+    is_stdio: bool,
+    cleanup: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
         if is_stdio && signal == SIGINT {

@@ -2,28 +2,23 @@
 //! sessions, step them.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
-use crate::message::{Actions, Hello, MAX_CONTROL_BYTES, Open, Opened, Refusal, Welcome, decode, encode};
+use crate::channel::{ANSWER_LIMIT, Channel};
+use crate::frame::Kind;
+use crate::message::{Actions, Hello, Open, Opened, Welcome};
 use crate::slab::{Slab, SlabLayout};
 use crate::spec::Spec;
 use crate::{WireError, wait};
 
-/// How long a server may take to answer a step, reset or open. Generous: stepping takes microseconds, so
-/// this only ends the wait for a server that is stopped.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// How long a spawned server may take to load its tables and say hello.
 const START_LIMIT: Duration = Duration::from_secs(300);
-/// How long a server that was told to go may take before it is killed.
-const EXIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// A connection to an environment server.
 #[derive(Debug)]
@@ -122,7 +117,7 @@ impl Client {
 
     /// The process id of a server that was spawned.
     pub fn server_pid(&self) -> Option<u32> {
-        self.channel.child.as_ref().map(Child::id)
+        self.channel.child_id()
     }
 
     /// Opens a session. Its environments must be reset before they are stepped.
@@ -210,6 +205,7 @@ impl Client {
     ///
     /// # Errors
     /// If the server refuses, or is gone.
+    #[expect(clippy::needless_pass_by_value, reason = "a closed session must not be used again")]
     pub fn close(&mut self, session: Session) -> Result<(), WireError> {
         self.channel.send(Kind::Close, session.id, &[])?;
         match self.channel.receive_header(ANSWER_LIMIT)? {
@@ -228,181 +224,4 @@ impl Drop for Client {
 
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-/// The two directions of a connection, and the process at the other end if it is ours.
-#[derive(Debug)]
-struct Channel {
-    reader: File,
-    writer: Option<File>,
-    child: Option<Child>,
-    peer: String,
-}
-
-impl Channel {
-    fn new(reader: File, writer: File, child: Option<Child>, peer: String) -> Result<Self, WireError> {
-        wait::set_nonblocking(&reader)?;
-        wait::set_nonblocking(&writer)?;
-        Ok(Self { reader, writer: Some(writer), child, peer })
-    }
-
-    fn garbled(&self, what: String) -> WireError {
-        WireError::Garbled { peer: self.peer.clone(), what }
-    }
-
-    fn send_message(
-        &mut self,
-        kind: Kind,
-        session: u32,
-        message: &impl serde::Serialize,
-    ) -> Result<(), WireError> {
-        let body = encode(message).map_err(|what| self.garbled(what))?;
-        self.send(kind, session, &body)
-    }
-
-    fn send(&mut self, kind: Kind, session: u32, body: &[u8]) -> Result<(), WireError> {
-        let Some(writer) = &mut self.writer else { return Err(self.gone()) };
-        match frame::write(&mut Patient { file: writer, limit: ANSWER_LIMIT }, kind, session, body) {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.explain(error, ANSWER_LIMIT)),
-        }
-    }
-
-    fn receive_header(&mut self, limit: Duration) -> Result<Header, WireError> {
-        let mut bytes = [0; HEADER_BYTES];
-        self.receive_exact(&mut bytes, limit)?;
-        Header::decode(&bytes).map_err(|error| match error {
-            HeaderError::Version(theirs) => WireError::Version { peer: self.peer.clone(), theirs },
-            HeaderError::Magic(bytes) => self
-                .garbled(format!("{:?} (only frames may be on its stdout)", String::from_utf8_lossy(&bytes))),
-            other => self.garbled(format!("{other:?}")),
-        })
-    }
-
-    fn receive_message<M: serde::de::DeserializeOwned>(
-        &mut self,
-        header: Header,
-        due: Kind,
-    ) -> Result<M, WireError> {
-        if header.kind == Kind::Refused {
-            return Err(self.receive_refusal(header));
-        }
-        if header.kind != due {
-            return Err(self.garbled(format!("{:?} where {due:?} was due", header.kind)));
-        }
-        self.receive_control(header)
-    }
-
-    fn receive_refusal(&mut self, header: Header) -> WireError {
-        match self.receive_control::<Refusal>(header) {
-            Ok(refusal) => {
-                WireError::Refused { server: self.peer.clone(), code: refusal.code, text: refusal.text }
-            }
-            Err(error) => error,
-        }
-    }
-
-    fn receive_control<M: serde::de::DeserializeOwned>(&mut self, header: Header) -> Result<M, WireError> {
-        if header.length > MAX_CONTROL_BYTES as u64 {
-            return Err(self.garbled(format!("a control message of {} bytes", header.length)));
-        }
-        let mut body = vec![0; header.length as usize];
-        self.receive_exact(&mut body, ANSWER_LIMIT)?;
-        decode(&body).map_err(|what| self.garbled(what))
-    }
-
-    fn receive_exact(&mut self, bytes: &mut [u8], limit: Duration) -> Result<(), WireError> {
-        let outcome = Patient { file: &mut self.reader, limit }.read_exact(bytes);
-        outcome.map_err(|error| self.explain(error, limit))
-    }
-
-    /// An operating system's error as what it means here: a peer that is slow, or gone.
-    fn explain(&mut self, error: io::Error, limit: Duration) -> WireError {
-        match error.kind() {
-            io::ErrorKind::TimedOut => WireError::Timeout { peer: self.peer.clone(), waited: limit },
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                self.gone()
-            }
-            _ => error.into(),
-        }
-    }
-
-    fn gone(&mut self) -> WireError {
-        let detail = match self.end_child(Duration::from_millis(500)) {
-            Some(status) => format!(" ({status}); its own message, if any, stands above"),
-            None => String::new(),
-        };
-        WireError::PeerGone { peer: self.peer.clone(), detail }
-    }
-
-    /// Closes our end, waits up to `limit` for a spawned server to end by itself, and kills it after.
-    fn end_child(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
-        self.writer = None;
-        let mut child = self.child.take()?;
-        let deadline = Instant::now() + limit;
-        let mut killed = false;
-        loop {
-            match child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Err(_) => return None,
-                Ok(None) if Instant::now() >= deadline && !killed => {
-                    // Its end comes from the kernel now, so the wait below is short.
-                    let _ = child.kill();
-                    killed = true;
-                }
-                Ok(None) => sleep(Duration::from_millis(2)),
-            }
-        }
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        self.end_child(EXIT_LIMIT);
-    }
-}
-
-/// A file whose reads and writes wait, but not for ever: each byte of progress starts the limit anew.
-struct Patient<'a> {
-    file: &'a mut File,
-    limit: Duration,
-}
-
-impl Patient<'_> {
-    fn retry(
-        &mut self,
-        mut attempt: impl FnMut(&mut File) -> io::Result<usize>,
-        ready: impl Fn(&File, Duration) -> io::Result<bool>,
-    ) -> io::Result<usize> {
-        loop {
-            match attempt(self.file) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !ready(self.file, self.limit)? {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-}
-
-impl Read for Patient<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.retry(|file| file.read(bytes), |file, limit| wait::readable(file, limit))
-    }
-}
-
-impl Write for Patient<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.retry(|file| file.write(bytes), |file, limit| wait::writable(file, limit))
-    }
-
-    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.retry(|file| file.write_vectored(parts), |file, limit| wait::writable(file, limit))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -11,11 +11,13 @@
 //! - [`frame`]: the header in front of every message, and reading and writing whole frames.
 //! - [`slab`]: the arrays of one exchange in one buffer, the same on both sides.
 //! - [`wait`]: waiting on a file descriptor with an end.
+//! - `channel`: the client's byte stream, and the process at its other end.
 //! - [`client`]: the learner's end: spawn or connect, open, reset, step.
 //! - [`server`]: the environment server's end.
 #[cfg(target_endian = "big")]
 compile_error!("slabs are little-endian memory; a big-endian port needs byte swapping in `slab` and `frame`");
 
+mod channel;
 pub mod client;
 pub mod error;
 pub mod frame;

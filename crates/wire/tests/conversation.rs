@@ -1,4 +1,5 @@
 //! Both ends of a connection talking to each other, and each end talking to somebody who does not behave.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -59,7 +60,9 @@ fn serve(stream: UnixStream) -> Result<u32, WireError> {
                     (session, Err("environment 0: action 9 is outside 0..2".to_owned()))
                 } else {
                     for (obs, &action) in slab.split_mut().obs.chunks_mut(OBS_LEN as usize).zip(&actions) {
-                        obs.iter_mut().for_each(|x| *x += action as f32);
+                        for x in obs {
+                            *x += action as f32;
+                        }
                     }
                     if actions[0] == 1 {
                         let record = Finished { env: 0, length: steps, ..Finished::default() };

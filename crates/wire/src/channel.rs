@@ -1,0 +1,205 @@
+//! The client's byte stream: frames out and in with an end to every wait, and the process at the other end
+//! where it is ours.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::process::Child;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
+use crate::message::{MAX_CONTROL_BYTES, Refusal, decode, encode};
+use crate::{WireError, wait};
+
+/// How long a server may take to answer a step, reset or open. Generous: stepping takes microseconds, so
+/// this only ends the wait for a server that is stopped.
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a server that was told to go may take before it is killed.
+const EXIT_LIMIT: Duration = Duration::from_secs(2);
+
+/// The two directions of a connection, and the process at the other end if it is ours.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    reader: File,
+    writer: Option<File>,
+    child: Option<Child>,
+    peer: String,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        reader: File,
+        writer: File,
+        child: Option<Child>,
+        peer: String,
+    ) -> Result<Self, WireError> {
+        wait::set_nonblocking(&reader)?;
+        wait::set_nonblocking(&writer)?;
+        Ok(Self { reader, writer: Some(writer), child, peer })
+    }
+
+    /// The process id of a server that was spawned.
+    pub(crate) fn child_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    pub(crate) fn garbled(&self, what: String) -> WireError {
+        WireError::Garbled { peer: self.peer.clone(), what }
+    }
+
+    pub(crate) fn send_message(
+        &mut self,
+        kind: Kind,
+        session: u32,
+        message: &impl serde::Serialize,
+    ) -> Result<(), WireError> {
+        let body = encode(message).map_err(|what| self.garbled(what))?;
+        self.send(kind, session, &body)
+    }
+
+    pub(crate) fn send(&mut self, kind: Kind, session: u32, body: &[u8]) -> Result<(), WireError> {
+        let Some(writer) = &mut self.writer else { return Err(self.gone()) };
+        match frame::write(&mut Patient { file: writer, limit: ANSWER_LIMIT }, kind, session, body) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explain(error, ANSWER_LIMIT)),
+        }
+    }
+
+    pub(crate) fn receive_header(&mut self, limit: Duration) -> Result<Header, WireError> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.receive_exact(&mut bytes, limit)?;
+        Header::decode(&bytes).map_err(|error| match error {
+            HeaderError::Version(theirs) => WireError::Version { peer: self.peer.clone(), theirs },
+            HeaderError::Magic(bytes) => self
+                .garbled(format!("{:?} (only frames may be on its stdout)", String::from_utf8_lossy(&bytes))),
+            other => self.garbled(format!("{other:?}")),
+        })
+    }
+
+    pub(crate) fn receive_message<M: serde::de::DeserializeOwned>(
+        &mut self,
+        header: Header,
+        due: Kind,
+    ) -> Result<M, WireError> {
+        if header.kind == Kind::Refused {
+            return Err(self.receive_refusal(header));
+        }
+        if header.kind != due {
+            return Err(self.garbled(format!("{:?} where {due:?} was due", header.kind)));
+        }
+        self.receive_control(header)
+    }
+
+    pub(crate) fn receive_refusal(&mut self, header: Header) -> WireError {
+        match self.receive_control::<Refusal>(header) {
+            Ok(refusal) => {
+                WireError::Refused { server: self.peer.clone(), code: refusal.code, text: refusal.text }
+            }
+            Err(error) => error,
+        }
+    }
+
+    fn receive_control<M: serde::de::DeserializeOwned>(&mut self, header: Header) -> Result<M, WireError> {
+        if header.length > MAX_CONTROL_BYTES as u64 {
+            return Err(self.garbled(format!("a control message of {} bytes", header.length)));
+        }
+        let mut body = vec![0; header.length as usize];
+        self.receive_exact(&mut body, ANSWER_LIMIT)?;
+        decode(&body).map_err(|what| self.garbled(what))
+    }
+
+    pub(crate) fn receive_exact(&mut self, bytes: &mut [u8], limit: Duration) -> Result<(), WireError> {
+        let outcome = Patient { file: &mut self.reader, limit }.read_exact(bytes);
+        outcome.map_err(|error| self.explain(error, limit))
+    }
+
+    /// An operating system's error as what it means here: a peer that is slow, or gone.
+    fn explain(&mut self, error: io::Error, limit: Duration) -> WireError {
+        match error.kind() {
+            io::ErrorKind::TimedOut => WireError::Timeout { peer: self.peer.clone(), waited: limit },
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                self.gone()
+            }
+            _ => error.into(),
+        }
+    }
+
+    fn gone(&mut self) -> WireError {
+        let detail = match self.end_child(Duration::from_millis(500)) {
+            Some(status) => format!(" ({status}); its own message, if any, stands above"),
+            None => String::new(),
+        };
+        WireError::PeerGone { peer: self.peer.clone(), detail }
+    }
+
+    /// Closes our end, waits up to `limit` for a spawned server to end by itself, and kills it after.
+    fn end_child(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
+        self.writer = None;
+        let mut child = self.child.take()?;
+        let deadline = Instant::now() + limit;
+        let mut killed = false;
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Err(_) => return None,
+                Ok(None) if Instant::now() >= deadline && !killed => {
+                    // Its end comes from the kernel now, so the wait below is short.
+                    let _ = child.kill();
+                    killed = true;
+                }
+                Ok(None) => sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.end_child(EXIT_LIMIT);
+    }
+}
+
+/// A file whose reads and writes wait, but not for ever: each byte of progress starts the limit anew.
+struct Patient<'a> {
+    file: &'a mut File,
+    limit: Duration,
+}
+
+impl Patient<'_> {
+    fn retry(
+        &mut self,
+        mut attempt: impl FnMut(&mut File) -> io::Result<usize>,
+        ready: impl Fn(&File, Duration) -> io::Result<bool>,
+    ) -> io::Result<usize> {
+        loop {
+            match attempt(self.file) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !ready(self.file, self.limit)? {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.retry(|file| file.read(bytes), wait::readable)
+    }
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(|file| file.write(bytes), wait::writable)
+    }
+
+    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.retry(|file| file.write_vectored(parts), wait::writable)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
