@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! - [`cli`], [`mod@run`]: the command line, and what it does.
-//! - [`pipeline`]: read, compute, encode, write.
+//! - [`inputs`]: the files that the arguments name.
+//! - [`pipeline`]: read, compute, encode, write; [`mod@in_order`]: in parallel, in order, in bounded memory.
 //! - [`compute`]: one symbol's features from its bars.
 //! - [`specification`]: from `core,rsi:21@lag:1` to the columns that it asks for.
 //! - [`preset`]: specifications with a name.
@@ -15,6 +16,8 @@ pub mod catalogue;
 pub mod check;
 pub mod cli;
 pub mod compute;
+pub mod in_order;
+pub mod inputs;
 pub mod list;
 pub mod own;
 pub mod pipeline;

@@ -1,8 +1,8 @@
-//! Read, compute, encode, write. Files are read in parallel; then symbols are computed and encoded in parallel,
-//! a few at a time, and appended in order, so that the file's bytes do not depend on the number of threads and
-//! memory does not grow with the number of symbols.
+//! Read, compute, encode, write. Files are looked at in parallel for what the whole batch agrees on; then
+//! symbols are computed and encoded in parallel, a few at a time, and appended in order, so that the file's bytes
+//! do not depend on the number of threads and memory does not grow with the number of symbols.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -10,11 +10,12 @@ use anyhow::Context;
 use cli::{Progress, UsageError};
 use market::features::SCHEMA_VERSION;
 use market::parquet::FeatureWriter;
-use market::parquet::writer::EncodedSymbol;
-use market::{Bars, Batch, FeatureInfo, FileInfo, LoadOptions, Provenance, SymbolFeatures};
-use rayon::prelude::*;
+use market::parquet::writer::{EncodedSymbol, Encoder};
+use market::quality::Finding;
+use market::{FeatureInfo, FileInfo, LoadOptions, Provenance, Scan, SymbolFeatures};
 
 use crate::compute::Plan;
+use crate::in_order::in_order;
 use crate::specification;
 
 /// What to do.
@@ -57,110 +58,102 @@ pub struct Summary {
 /// [`market::Error::Stopped`] and leaves no file behind.
 pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<Summary> {
     let start = Instant::now();
+    let usage = |message| UsageError(format!("--features: {message}"));
+    // What is misspelt is said before a long batch is read.
+    specification::parse(&job.specification, true).map_err(usage)?;
     let go_on = || !stop.load(Ordering::Relaxed);
     let progress = Progress::new("featgen", job.inputs.len() as u64, "files read", job.quiet);
     let n_read = AtomicU64::new(0);
-    let batch = market::load(&job.inputs, &job.load, &|| {
+    let scan = market::scan(&job.inputs, &job.load, &|| {
         progress.update(n_read.fetch_add(1, Ordering::Relaxed) + 1, String::new);
         go_on()
     });
     progress.finish();
-    let batch = batch?;
-    let n_warnings = report(&batch, job.quiet);
-
-    let features = specification::parse(&job.specification, batch.bar_seconds < 86_400)
-        .map_err(|message| UsageError(format!("--features: {message}")))?;
-    let plan = Plan::new(features);
-    let (summary, n_rows) = write(job, &batch, &plan, &go_on)?;
+    let scan = scan?;
+    let plan = Plan::new(specification::parse(&job.specification, scan.bar_seconds < 86_400).map_err(usage)?);
+    let written = write(job, &scan, &plan, &go_on)?;
     let input_bytes =
         job.inputs.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
     Ok(Summary {
-        n_symbols: batch.symbols.len(),
-        n_rows,
+        n_symbols: scan.n_symbols(),
+        n_rows: written.n_rows,
         n_features: plan.features.len(),
         input_bytes,
-        output_bytes: summary,
+        output_bytes: written.bytes,
         seconds: start.elapsed().as_secs_f64(),
-        n_warnings,
-        provenance: batch.provenance,
+        n_warnings: written.n_warnings,
+        provenance: scan.provenance,
     })
 }
 
-/// Says what was assumed and what is odd; returns how many kinds of oddities there are.
-fn report(batch: &Batch, quiet: bool) -> usize {
-    let mut n_warnings = 0;
-    if !quiet {
-        for note in &batch.notes {
-            eprintln!("featgen: {note}");
-        }
-    }
-    for (bars, findings) in batch.symbols.iter().zip(&batch.findings) {
-        n_warnings += findings.len();
-        if !quiet {
-            for finding in findings {
-                eprintln!("featgen: {}: {finding}", bars.symbol);
-            }
-        }
-    }
-    n_warnings
+/// What came of writing.
+#[derive(Debug, Default)]
+struct Written {
+    bytes: u64,
+    n_rows: usize,
+    n_warnings: usize,
 }
 
-/// Computes, encodes and appends every symbol. Returns the file's size and its rows.
-fn write(
-    job: &Job,
-    batch: &Batch,
-    plan: &Plan,
-    go_on: &(dyn Fn() -> bool + Sync),
-) -> anyhow::Result<(u64, usize)> {
+/// Computes and encodes symbols in parallel, and appends them in order.
+fn write(job: &Job, scan: &Scan, plan: &Plan, go_on: &(dyn Fn() -> bool + Sync)) -> anyhow::Result<Written> {
     let mut writer = FeatureWriter::create(&job.output, &plan.columns())?;
-    let progress = Progress::new("featgen", batch.symbols.len() as u64, "symbols", job.quiet);
+    let encoder = writer.encoder();
+    let progress = Progress::new("featgen", scan.n_symbols() as u64, "symbols", job.quiet);
     let start = Instant::now();
+    for note in &scan.notes {
+        progress.note(note);
+    }
     let mut lookbacks: Vec<usize> =
         plan.features.iter().map(|feature| feature.lookback().unwrap_or(0)).collect();
     let mut later_nulls = vec![0_usize; plan.features.len()];
-    let (mut n_rows, mut n_done) = (0, 0);
-    // Enough symbols at a time that no thread waits long for the slowest.
-    for bars in batch.symbols.chunks(4 * rayon::current_num_threads()) {
-        let finished: Vec<Finished> = bars
-            .par_iter()
-            .map(|bars| {
-                if go_on() { encode(bars, batch, plan, &writer) } else { Err(market::Error::Stopped.into()) }
-            })
-            .collect::<anyhow::Result<_>>()?;
-        for (bars, done) in bars.iter().zip(finished) {
-            for place in 0..lookbacks.len() {
-                lookbacks[place] = lookbacks[place].max(done.leading_nulls[place]);
-                later_nulls[place] += done.later_nulls[place];
-            }
-            writer.append(done.symbol)?;
-            n_rows += bars.len();
-            n_done += 1;
-            progress
-                .update(n_done, || format!("{:.0} rows/s", n_rows as f64 / start.elapsed().as_secs_f64()));
+    let mut written = Written::default();
+    let work = |symbol: usize| {
+        if go_on() { encode(symbol, scan, plan, &encoder) } else { Err(market::Error::Stopped.into()) }
+    };
+    in_order(scan.n_symbols(), work, |symbol, done| {
+        let done = done?;
+        for finding in &done.findings {
+            progress.note(&format!("{}: {finding}", done.name));
         }
-    }
+        written.n_warnings += done.findings.len();
+        for place in 0..lookbacks.len() {
+            lookbacks[place] = lookbacks[place].max(done.leading_nulls[place]);
+            later_nulls[place] += done.later_nulls[place];
+        }
+        writer.append(done.encoded)?;
+        written.n_rows += done.n_rows;
+        let rows_per_second = written.n_rows as f64 / start.elapsed().as_secs_f64();
+        progress.update(symbol as u64 + 1, || format!("{rows_per_second:.0} rows/s"));
+        Ok(())
+    })?;
     progress.finish();
     for (feature, n) in plan.features.iter().zip(later_nulls).filter(|(_, n)| *n > 0) {
         progress.note(&format!("{}: no value in {n} rows after its lookback, left null", feature.column));
     }
-    let size = writer.finish(&file_info(job, batch, plan, &lookbacks))?;
-    Ok((size, n_rows))
+    written.bytes = writer.finish(&file_info(job, scan, plan, &lookbacks))?;
+    Ok(written)
 }
 
+/// One symbol, ready to be appended.
 struct Finished {
-    symbol: EncodedSymbol,
+    name: String,
+    n_rows: usize,
+    encoded: EncodedSymbol,
+    findings: Vec<Finding>,
     leading_nulls: Vec<usize>,
     later_nulls: Vec<usize>,
 }
 
-fn encode(bars: &Bars, batch: &Batch, plan: &Plan, writer: &FeatureWriter) -> anyhow::Result<Finished> {
-    let computed = plan.compute(bars, batch.bar_seconds).with_context(|| bars.symbol.clone())?;
-    let symbol = SymbolFeatures { bars: bars.clone(), columns: computed.columns };
-    let symbol = writer.encoder().encode(&symbol)?;
-    Ok(Finished { symbol, leading_nulls: computed.leading_nulls, later_nulls: computed.later_nulls })
+fn encode(symbol: usize, scan: &Scan, plan: &Plan, encoder: &Encoder) -> anyhow::Result<Finished> {
+    let (bars, findings) = scan.bars(symbol)?;
+    let computed = plan.compute(&bars, scan.bar_seconds).with_context(|| bars.symbol.clone())?;
+    let (name, n_rows) = (bars.symbol.clone(), bars.len());
+    let encoded = encoder.encode(&SymbolFeatures { bars, columns: computed.columns })?;
+    let (leading_nulls, later_nulls) = (computed.leading_nulls, computed.later_nulls);
+    Ok(Finished { name, n_rows, encoded, findings, leading_nulls, later_nulls })
 }
 
-fn file_info(job: &Job, batch: &Batch, plan: &Plan, lookbacks: &[usize]) -> FileInfo {
+fn file_info(job: &Job, scan: &Scan, plan: &Plan, lookbacks: &[usize]) -> FileInfo {
     let info = |(feature, &lookback): (&specification::Feature, &usize)| FeatureInfo {
         name: feature.column.clone(),
         lookback,
@@ -170,46 +163,11 @@ fn file_info(job: &Job, batch: &Batch, plan: &Plan, lookbacks: &[usize]) -> File
         tool: concat!("featgen ", env!("CARGO_PKG_VERSION")).to_owned(),
         specification: job.specification.clone(),
         features: plan.features.iter().zip(lookbacks).map(info).collect(),
-        bar_seconds: batch.bar_seconds,
-        bars_per_year: batch.bars_per_year,
-        timezone: batch.timezone.clone(),
-        calendar: batch.calendar.clone(),
-        inputs: batch.inputs.clone(),
-        provenance: batch.provenance.clone(),
+        bar_seconds: scan.bar_seconds,
+        bars_per_year: scan.bars_per_year,
+        timezone: scan.timezone.clone(),
+        calendar: scan.calendar.clone(),
+        inputs: scan.inputs.clone(),
+        provenance: scan.provenance.clone(),
     }
-}
-
-/// The files that the arguments name: themselves, and what lies in folders by the endings of bar files.
-pub fn input_files(arguments: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for path in arguments {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let n_before = files.len();
-        let entries = std::fs::read_dir(path).with_context(|| path.display().to_string())?;
-        for entry in entries {
-            let entry = entry.with_context(|| path.display().to_string())?.path();
-            if is_bar_file(&entry) {
-                files.push(entry);
-            }
-        }
-        if files.len() == n_before {
-            return Err(
-                UsageError(format!("{}: the folder holds no .csv or .parquet file", path.display())).into()
-            );
-        }
-        // A folder lists its files in no order; the output must not depend on it.
-        files[n_before..].sort();
-    }
-    Ok(files)
-}
-
-fn is_bar_file(path: &Path) -> bool {
-    let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    !is_hidden
-        && path.is_file()
-        && ending.is_some_and(|ending| matches!(ending.as_str(), "csv" | "parquet" | "pq"))
 }

@@ -15,7 +15,7 @@ use market::simulate::Simulation;
 
 use crate::cli::{self, Arguments, BarArguments, Command, MakeArguments, SimulateArguments};
 use crate::pipeline::{self, Job, Summary};
-use crate::{check, list};
+use crate::{check, inputs, list};
 
 /// Runs the tool.
 pub fn run() -> anyhow::Result<Exit> {
@@ -28,7 +28,7 @@ pub fn run() -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Some(Command::Check { bars, json }) => {
-            let inputs = pipeline::input_files(&bars.inputs)?;
+            let inputs = inputs::input_files(&bars.inputs)?;
             let stop = stop_on_signal()?;
             let go_on = || !stop.load(std::sync::atomic::Ordering::Relaxed);
             let batch = market::load(&inputs, &load_options(bars)?, &go_on)?;
@@ -49,7 +49,7 @@ fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
     rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global().context("--threads")?;
     let stop = stop_on_signal()?;
     let job = Job {
-        inputs: pipeline::input_files(&arguments.bars.inputs)?,
+        inputs: inputs::input_files(&arguments.bars.inputs)?,
         output,
         specification: arguments.features,
         load: load_options(arguments.bars)?,
@@ -126,6 +126,7 @@ fn load_options(bars: BarArguments) -> anyhow::Result<LoadOptions> {
             cli::BadRows::Skip => BadRows::Skip,
         },
         source: bars.source,
+        skip_bad_files: false,
     })
 }
 

@@ -4,7 +4,8 @@
 //! - [`bars`]: one symbol's bars, column by column.
 //! - [`features`]: bars with features beside them, and what a feature file says about itself.
 //! - [`provenance`]: where numbers come from: simulated, real, or nobody said.
-//! - [`load`]: input files into one batch of bars: read, ordered, stamped, placed in a calendar, inspected.
+//! - [`mod@load`]: input files into one batch of bars: read, ordered, stamped, placed in a calendar, inspected;
+//!   as a whole, or symbol by symbol in bounded memory.
 //!   - [`csv`]: CSV in every dialect.
 //!   - [`rows`]: bars as a file holds them; time zones.
 //!   - [`timestamp`]: the text of a date or time.
@@ -33,5 +34,5 @@ pub mod timestamp;
 pub use bars::Bars;
 pub use error::Error;
 pub use features::{FeatureColumn, FeatureInfo, FeatureTable, FileInfo, SymbolFeatures};
-pub use load::{Batch, LoadOptions, load};
+pub use load::{Batch, LoadOptions, Scan, load, scan};
 pub use provenance::Provenance;

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
-use crate::Bars;
 use crate::load::StampMeaning;
 use crate::rows::Row;
 use crate::timestamp;
@@ -57,23 +56,23 @@ pub fn known_at(
     }
 }
 
-/// Bars in a year, counted from the data: the median over the symbols of bars by the year they span, or of
-/// bars a session where they span too little.
-pub fn bars_per_year(symbols: &[Bars]) -> f64 {
-    let mut counts: Vec<f64> = symbols.iter().filter(|bars| !bars.is_empty()).map(bars_per_year_of).collect();
+/// Bars in a year of a batch: the median over its symbols.
+pub fn median_bars_per_year(mut counts: Vec<f64>) -> f64 {
     counts.sort_by(f64::total_cmp);
     counts.get(counts.len() / 2).copied().unwrap_or(SESSIONS_PER_YEAR)
 }
 
-fn bars_per_year_of(bars: &Bars) -> f64 {
-    let span = (bars.ts[bars.len() - 1] - bars.ts[0]) / MICROS_PER_SECOND;
+/// Bars in a year of one symbol, from the times of its first and last bar and the lengths of its sessions:
+/// bars by the year they span, or bars a session where they span too little.
+pub fn bars_per_year_of(first: i64, last: i64, lengths: &[usize]) -> f64 {
+    let span = (last - first) / MICROS_PER_SECOND;
     let days = span as f64 / f64::from(SECONDS_PER_DAY);
     if days >= DAYS_TO_COUNT_A_YEAR_FROM {
-        return bars.len() as f64 / (days / 365.25);
+        return lengths.iter().sum::<usize>() as f64 / (days / 365.25);
     }
-    let mut lengths: Vec<usize> = bars.session.chunk_by(|a, b| a == b).map(<[i32]>::len).collect();
+    let mut lengths = lengths.to_vec();
     lengths.sort_unstable();
-    SESSIONS_PER_YEAR * lengths[lengths.len() / 2] as f64
+    SESSIONS_PER_YEAR * lengths.get(lengths.len() / 2).copied().unwrap_or(1) as f64
 }
 
 #[cfg(test)]
@@ -111,13 +110,12 @@ mod tests {
 
     #[test]
     fn a_year_is_counted_where_the_span_allows() {
-        let daily = |days: &[i64]| Bars {
-            ts: days.iter().map(|day| day * 86_400 * MICROS_PER_SECOND).collect(),
-            session: (0..days.len() as i32).collect(),
-            ..Bars::default()
+        let daily = |days: &[i64]| {
+            let ts = |day: i64| day * 86_400 * MICROS_PER_SECOND;
+            bars_per_year_of(ts(days[0]), ts(days[days.len() - 1]), &vec![1; days.len()])
         };
         let year = daily(&(0..1_461).filter(|day| day % 7 < 5).collect::<Vec<_>>());
-        assert!((bars_per_year(&[year]) - 261.0).abs() < 1.0);
-        assert_eq!(bars_per_year(&[daily(&[0, 1, 2])]), 252.0);
+        assert!((median_bars_per_year(vec![year]) - 261.0).abs() < 1.0);
+        assert_eq!(daily(&[0, 1, 2]), 252.0);
     }
 }

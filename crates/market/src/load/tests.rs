@@ -1,6 +1,8 @@
 //! Known answers for whole files, through [`load`].
 
 use super::*;
+use crate::quality::Oddity;
+use crate::timestamp;
 
 /// A folder of its own that goes away with the test.
 struct Folder(PathBuf);
@@ -110,4 +112,31 @@ fn what_does_not_fit_together_is_one_line() {
     assert!(error.contains("holds A, as"), "{error}");
     let missing = folder.0.join("missing.csv");
     assert!(load_all(&[missing], &LoadOptions::default()).unwrap_err().contains("missing.csv: No such file"));
+}
+
+#[test]
+fn files_beyond_the_budget_are_read_again_and_give_the_same_bars() {
+    let folder = Folder::new("budget");
+    let paths = ["A.csv", "B.csv"].map(|name| folder.file(name, FIVE_MINUTES));
+    let options = LoadOptions::default();
+    let all = load(&paths, &options, &|| true).unwrap();
+    let frugal = scan::scan_within(&paths, &options, 0, &|| true).unwrap();
+    assert_eq!((frugal.calendar.clone(), frugal.bars_per_year), (all.calendar, all.bars_per_year));
+    for (place, bars) in all.symbols.iter().enumerate() {
+        assert_eq!(frugal.bars(place).unwrap(), (bars.clone(), Vec::new()));
+    }
+    folder.file("B.csv", &FIVE_MINUTES.replace(",5\n", ",6\n"));
+    let error = frugal.bars(1).unwrap_err().to_string();
+    assert!(error.ends_with("B.csv: changed while it was being read (run again)"), "{error}");
+}
+
+#[test]
+fn bad_files_are_listed_when_they_may_be_skipped() {
+    let folder = Folder::new("skip");
+    let paths = [folder.file("A.csv", FIVE_MINUTES), folder.file("B.csv", "date,open\n")];
+    let options = LoadOptions { skip_bad_files: true, ..LoadOptions::default() };
+    let scan = scan(&paths, &options, &|| true).unwrap();
+    assert_eq!(scan.symbols().collect::<Vec<_>>(), ["A"]);
+    assert_eq!((scan.bad_files.len(), &scan.bad_files[0].0), (1, &paths[1]));
+    assert!(super::scan(&paths[1..], &options, &|| true).is_err());
 }

@@ -33,7 +33,7 @@ const ROWS_PER_GROUP: usize = 1 << 18;
 pub struct FeatureWriter {
     path: PathBuf,
     temporary: Temporary,
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
     file: SerializedFileWriter<BufWriter<File>>,
 }
 
@@ -62,13 +62,13 @@ impl FeatureWriter {
         let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&schema), Some(properties));
         let (file, factory) =
             writer.and_then(ArrowWriter::into_serialized_writer).map_err(|error| failure(path, &error))?;
-        let encoder = Encoder { path: path.to_owned(), schema, factory };
+        let encoder = Arc::new(Encoder { path: path.to_owned(), schema, factory });
         Ok(Self { path: path.to_owned(), temporary, encoder, file })
     }
 
-    /// What encodes symbols for this file.
-    pub fn encoder(&self) -> &Encoder {
-        &self.encoder
+    /// What encodes symbols for this file, to be shared with other threads.
+    pub fn encoder(&self) -> Arc<Encoder> {
+        Arc::clone(&self.encoder)
     }
 
     /// Appends a symbol. Symbols must come in ascending order.

@@ -1,0 +1,102 @@
+//! What the files of a batch must agree on, and what is made of them together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::file::Loaded;
+use super::options::LoadOptions;
+use crate::Provenance;
+use crate::error::{Error, Result};
+
+/// No symbol may stand in two files.
+pub fn symbols_are_unique(files: &[&Loaded]) -> Result<()> {
+    let mut origins: BTreeMap<&str, &Path> = BTreeMap::new();
+    for file in files {
+        for symbol in &file.symbols {
+            if let Some(other) = origins.insert(&symbol.symbol, &file.path) {
+                return Err(Error::content(
+                    &file.path,
+                    format!("holds {}, as {} does (give one of them)", symbol.symbol, other.display()),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The batch's zone. `Asia/Kolkata` and `+05:30` are one; other mixtures need the user's word.
+pub fn timezone(files: &[&Loaded]) -> Result<String> {
+    let names: BTreeSet<&str> = files.iter().map(|file| file.timezone.as_str()).collect();
+    let indian = |name: &&str| matches!(*name, "+05:30" | "Asia/Kolkata");
+    match names.first() {
+        Some(only) if names.len() == 1 => Ok((*only).to_owned()),
+        Some(_) if names.iter().all(indian) => Ok("Asia/Kolkata".to_owned()),
+        Some(_) => {
+            let list: Vec<&str> = names.into_iter().collect();
+            Err(Error::Batch(format!(
+                "inputs are in the zones {} (name one with --timezone)",
+                list.join(", ")
+            )))
+        }
+        None => Err(Error::Batch("no input files".to_owned())),
+    }
+}
+
+/// Seconds from bar to bar, which all symbols must share.
+pub fn interval(files: &[&Loaded]) -> Result<u32> {
+    let mut found: Option<(u32, &str)> = None;
+    for symbol in files.iter().flat_map(|file| &file.symbols) {
+        let Some(seconds) = symbol.bar_seconds else { continue };
+        match found {
+            Some((other, name)) if other != seconds => {
+                return Err(Error::Batch(format!(
+                    "{name} has bars of {other} s and {} of {seconds} s (run them apart)",
+                    symbol.symbol
+                )));
+            }
+            _ => found = Some((seconds, &symbol.symbol)),
+        }
+    }
+    found.map(|(seconds, _)| seconds).ok_or_else(|| {
+        let path = files.first().map_or_else(String::new, |file| file.path.display().to_string());
+        Error::Batch(format!("{path}: a single bar shows no interval (at least two are needed)"))
+    })
+}
+
+/// Where the batch comes from: what the labels say, and what the user says of files without one.
+pub fn provenance(files: &[&Loaded], options: &LoadOptions) -> Result<Provenance> {
+    let mut all: Option<Provenance> = None;
+    for file in files {
+        let provenance = match (&file.provenance, &options.source) {
+            (Provenance::Simulated { .. }, Some(_)) => {
+                return Err(Error::content(
+                    &file.path,
+                    format!("is labelled {}, so --source cannot call it real", file.provenance),
+                ));
+            }
+            (Provenance::Unlabelled, Some(source)) => Provenance::Real { source: source.clone() },
+            (label, _) => label.clone(),
+        };
+        all = Some(match all {
+            Some(earlier) => earlier.combine(provenance),
+            None => provenance,
+        });
+    }
+    Ok(all.unwrap_or(Provenance::Unlabelled))
+}
+
+/// What was assumed.
+pub fn notes(files: &[&Loaded], options: &LoadOptions) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let (Some(file), None) = (files.iter().find(|file| file.timezone_assumed), &options.timezone) {
+        notes.push(format!(
+            "{}: no time zone in the text, taken for {} (change it with --timezone)",
+            file.path.display(),
+            file.timezone
+        ));
+    }
+    if let Some(file) = files.iter().find(|file| !file.has_volume) {
+        notes.push(format!("{}: no volume column, taken for zero", file.path.display()));
+    }
+    notes
+}

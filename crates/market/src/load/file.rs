@@ -1,0 +1,68 @@
+//! One input file, read and put in order.
+
+use std::path::{Path, PathBuf};
+
+use super::LoadOptions;
+use crate::error::{Error, Result};
+use crate::features::InputFile;
+use crate::order::{self, Ordering};
+use crate::rows::{FileRows, Row};
+use crate::{Provenance, csv, digest, parquet, sessions};
+
+/// One symbol's rows in order, and what it took.
+#[derive(Debug, Clone)]
+pub struct Ordered {
+    pub symbol: String,
+    pub rows: Vec<Row>,
+    pub bar_seconds: Option<u32>,
+    pub ordering: Ordering,
+    pub skipped: Option<(usize, String)>,
+}
+
+/// What one file holds, and what is known about it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub path: PathBuf,
+    pub input: InputFile,
+    pub symbols: Vec<Ordered>,
+    pub provenance: Provenance,
+    pub timezone: String,
+    pub timezone_assumed: bool,
+    pub has_volume: bool,
+}
+
+/// Reads a file, whatever its format, and puts each symbol's rows in order.
+pub fn load_file(path: &Path, options: &LoadOptions) -> Result<Loaded> {
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let stem = name.split('.').next().unwrap_or_default().to_owned();
+    let input = InputFile { name, sha256: digest::hex_sha256(&bytes) };
+    let file: FileRows = if bytes.starts_with(b"PAR1") {
+        parquet::bars::read(path, &stem, options)?
+    } else if bytes.starts_with(b"ARROW1") || bytes.contains(&0) {
+        return Err(Error::content(path, "is neither CSV nor Parquet"));
+    } else {
+        csv::read(path, &bytes, &stem, options)?
+    };
+    let mut skipped = file.skipped;
+    let symbols = file
+        .symbols
+        .into_iter()
+        .map(|symbol| {
+            let (mut rows, ordering) =
+                order::settle(symbol.rows, options).map_err(|message| Error::content(path, message))?;
+            rows.shrink_to_fit();
+            let bar_seconds = sessions::bar_seconds(&rows);
+            Ok(Ordered { symbol: symbol.symbol, rows, bar_seconds, ordering, skipped: skipped.take() })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Loaded {
+        path: path.to_owned(),
+        input,
+        symbols,
+        provenance: file.provenance,
+        timezone: file.timezone,
+        timezone_assumed: file.timezone_assumed,
+        has_volume: file.has_volume,
+    })
+}
