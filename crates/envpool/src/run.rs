@@ -32,9 +32,8 @@ fn serve_on_socket(address: &str, serve: &Serve) -> Result<()> {
     let config = Config::new(serve)?;
     // Before the data is read: a socket that is taken is known at once, and clients may come and wait.
     let listening = Listening::bind(path)?;
-    let gate = listening.end_on_signal()?;
     match prepare(&config) {
-        Ok(served) => listening.serve(served, &gate),
+        Ok(served) => listening.serve(served),
         Err(error) => {
             // Nobody will serve it, and this process made it a moment ago.
             let _ = std::fs::remove_file(path);
