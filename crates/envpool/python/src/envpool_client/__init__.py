@@ -1,0 +1,36 @@
+"""A Gymnasium vector environment over an envpool server, and the judgement of a policy on held-out days.
+
+Layout
+------
+errors         what can go wrong, told apart as far as callers act differently
+protocol       frames, control messages and slabs: the bytes, and nothing that touches a file
+specification  what a server says that it serves
+channel        the byte stream and the process at its other end; every wait has an end
+connection     the handshake, and sessions on one connection
+vector_env     `VectorEnv`, a `gymnasium.vector.VectorEnv`
+statistics     trades and figures out of a trace
+evaluate       `evaluate`, a policy over the held-out days
+sb3            `Sb3VecEnv` for Stable-Baselines3; imported only when asked for
+"""
+
+from .connection import Connection, Session
+from .errors import EnvpoolError, NotReached, ProtocolError, Refused, ServerGone, ServerTimeout
+from .evaluate import Evaluation, evaluate
+from .specification import Specification
+from .vector_env import VectorEnv
+
+__all__ = [
+    "Connection",
+    "EnvpoolError",
+    "Evaluation",
+    "NotReached",
+    "ProtocolError",
+    "Refused",
+    "ServerGone",
+    "ServerTimeout",
+    "Session",
+    "Specification",
+    "VectorEnv",
+    "evaluate",
+]
+__version__ = "0.1.0"

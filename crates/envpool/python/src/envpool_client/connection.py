@@ -1,0 +1,215 @@
+"""The handshake, and sessions on one connection. Not for several threads at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .channel import Channel
+from .errors import ProtocolError, Refused, ServerGone
+from .protocol import (
+    ERROR_CODES,
+    HEADER_BYTES,
+    MAX_CONTROL_BYTES,
+    Kind,
+    Open,
+    Reader,
+    Slab,
+    SlabLayout,
+    decode_header,
+    encode_header,
+    encode_hello,
+)
+from .specification import Specification
+
+_CLIENT = "envpool-client 0.1.0"
+_KEPT_BUFFERS = 4
+"""A learner that looks at an observation and the next one has two slabs in hand."""
+
+
+class Connection:
+    """A connection to a server that was spawned (`command`) or listens (`address`, `unix:PATH`)."""
+
+    def __init__(
+        self,
+        command: Sequence[str | os.PathLike[str]] | None = None,
+        address: str | None = None,
+        *,
+        start_timeout: float = 300.0,
+        connect_timeout: float = 20.0,
+        answer_timeout: float = 60.0,
+    ) -> None:
+        """`start_timeout` is for a server to load its tables and say hello, `connect_timeout` for somebody to
+        listen, `answer_timeout` for every answer after; all in seconds."""
+        if (command is None) == (address is None):
+            raise ValueError("say either command=['envpool', 'features.parquet'] or address='unix:PATH'")
+        if command is not None:
+            self.channel = Channel.spawn(command, answer_timeout)
+        else:
+            assert address is not None
+            self.channel = Channel.connect(address, connect_timeout, answer_timeout)
+        self._in_exchange = False
+        self._next_session = 1
+        self._header = bytearray(HEADER_BYTES)
+        try:
+            self.send(Kind.HELLO, 0, encode_hello(_CLIENT))
+            reader = Reader(self._receive_control(Kind.WELCOME, start_timeout), self.peer)
+            self.server = reader.string()
+            """The server's name and version."""
+            reader.unsigned(8)
+            self.specification = Specification.from_json(reader.string(), self.peer)
+            reader.end()
+        except BaseException:
+            self.channel.close()
+            raise
+
+    @property
+    def peer(self) -> str:
+        """What the server is called in errors."""
+        return self.channel.peer
+
+    @property
+    def server_pid(self) -> int | None:
+        """The process id of a server that was spawned."""
+        return self.channel.process.pid if self.channel.process else None
+
+    def open(self, request: Open, *, copy: bool = True) -> Session:
+        """Opens a session. It must be reset before it is stepped."""
+        number = self._next_session
+        self.send(Kind.OPEN, number, request.encode())
+        reader = Reader(self._receive_control(Kind.OPENED), self.peer)
+        layout = SlabLayout(reader.unsigned(4), reader.unsigned(4), reader.unsigned(4), bool(reader.unsigned(1)))
+        reader.end()
+        asked = (request.n_envs, self.specification.observation_len, len(self.specification.cost_kinds),
+                 request.trace)
+        if (layout.n_envs, layout.obs_len, layout.n_cost_kinds, layout.has_trace) != asked:
+            raise ProtocolError(f"{self.peer} opened a session of other shapes than asked for")
+        self._next_session += 1
+        return Session(self, number, layout, copy)
+
+    def send(self, kind: Kind, session: int, body: bytes | memoryview = b"") -> None:
+        """Sends one request; its answer must be received before the next."""
+        if self._in_exchange:
+            raise ServerGone(
+                f"the last exchange with {self.peer} was cut short, so its answer is still due; "
+                "close this connection and open another"
+            )
+        self._in_exchange = True
+        self.channel.send(encode_header(kind, session, len(body)), body)
+
+    def receive_header(self, due: Kind, session: int, timeout: float | None = None) -> int:
+        """The length of the answer that is due; a refusal is raised."""
+        self.channel.receive_into(memoryview(self._header), timeout)
+        kind, number, length = decode_header(self._header, self.peer)
+        if kind is Kind.REFUSED:
+            reader = Reader(self._receive_body(length), self.peer)
+            code, text = reader.unsigned(4), reader.string()
+            raise Refused(self.peer, ERROR_CODES[code] if code < len(ERROR_CODES) else str(code), text)
+        if kind is not due or number != session:
+            what = f"{kind.name} of session {number} where {due.name} of session {session} was due"
+            raise ProtocolError(f"{self.peer} sent {what}")
+        return length
+
+    def receive_slab_into(self, buffer: memoryview) -> None:
+        """The body of a slab, which ends the exchange."""
+        self.channel.receive_into(buffer)
+        self._in_exchange = False
+
+    def receive_nothing(self, due: Kind, session: int) -> None:
+        """An answer without a body."""
+        if self.receive_header(due, session) != 0:
+            raise ProtocolError(f"{self.peer} sent {due.name} with a body")
+        self._in_exchange = False
+
+    def close(self) -> None:
+        """Closes the connection with all its sessions; a server that was spawned has ended after it."""
+        self.channel.close()
+
+    def _receive_control(self, due: Kind, timeout: float | None = None) -> bytes:
+        session = self._next_session if due is Kind.OPENED else 0
+        return self._receive_body(self.receive_header(due, session, timeout))
+
+    def _receive_body(self, length: int) -> bytes:
+        if length > MAX_CONTROL_BYTES:
+            raise ProtocolError(f"{self.peer} sent a control message of {length} bytes")
+        body = bytearray(length)
+        self.channel.receive_into(memoryview(body))
+        self._in_exchange = False
+        return bytes(body)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Session:
+    """A batch of environments on a connection."""
+
+    def __init__(self, connection: Connection, number: int, layout: SlabLayout, copy: bool) -> None:
+        self.connection, self.number, self.layout = connection, number, layout
+        self._head, self._record = layout.head(), layout.record()
+        self._max_bytes = self._head.itemsize + layout.n_envs * self._record.itemsize
+        self._buffers = _Buffers(self._max_bytes, kept=_KEPT_BUFFERS) if copy else None
+        self._own = None if copy else np.empty(self._max_bytes, np.uint8)
+
+    def reset(self, mask: npt.NDArray[np.bool_] | None = None, *, keep_last: bool = False) -> Slab:
+        """New episodes where `mask` is true, or everywhere. `keep_last` spares what the last exchange brought."""
+        body = b"" if mask is None else np.ascontiguousarray(mask, np.uint8).tobytes()
+        self.connection.send(Kind.RESET, self.number, body)
+        return self._receive(keep_last)
+
+    def send(self, actions: npt.NDArray[Any]) -> None:
+        """Sends actions without waiting: contiguous little-endian i4, or f4 for a box."""
+        self.connection.send(Kind.STEP, self.number, actions.data.cast("B"))
+
+    def receive(self) -> Slab:
+        """What the actions that were sent have brought."""
+        return self._receive(False)
+
+    def close(self) -> None:
+        """Frees the session."""
+        self.connection.send(Kind.CLOSE, self.number)
+        self.connection.receive_nothing(Kind.CLOSED, self.number)
+
+    def _receive(self, keep_last: bool) -> Slab:
+        connection = self.connection
+        length = connection.receive_header(Kind.SLAB, self.number)
+        if not self._head.itemsize <= length <= self._max_bytes:
+            raise ProtocolError(f"{connection.peer} sent a slab of {length} bytes")
+        if self._buffers is not None:
+            buffer = self._buffers.take()[:length]
+        elif keep_last or self._own is None:
+            buffer = np.empty(length, np.uint8)
+        else:
+            buffer = self._own[:length]
+        connection.receive_slab_into(buffer.data)
+        return Slab(self.layout, self._head, self._record, buffer, connection.peer)
+
+
+class _Buffers:
+    """Memory for slabs, each its holder's own for as long as anything refers to it. What nobody refers to any more
+    is used again: fresh memory would cost more (its pages are faulted in one by one) than what is written to it."""
+
+    def __init__(self, n_bytes: int, kept: int) -> None:
+        self._buffers = [np.empty(n_bytes, np.uint8) for _ in range(kept)]
+        # How many references are none of a holder's differs between interpreters, so it is counted now.
+        self._unheld = [self._references(i) for i in range(kept)]
+
+    def take(self) -> npt.NDArray[np.uint8]:
+        """Memory that nobody else refers to."""
+        for i, unheld in enumerate(self._unheld):
+            if self._references(i) == unheld:
+                return self._buffers[i]
+        return np.empty(self._buffers[0].size, np.uint8)
+
+    def _references(self, i: int) -> int:
+        return sys.getrefcount(self._buffers[i])

@@ -1,0 +1,257 @@
+"""The bytes of the protocol, as PROTOCOL.md of the `wire` crate gives them. Pure: nothing here waits or reads."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ProtocolError
+
+MAGIC = b"ENVP"
+VERSION = 1
+_HEADER = struct.Struct("<4sHHIIQ")
+HEADER_BYTES = _HEADER.size
+MAX_CONTROL_BYTES = 16 << 20
+"""No control message is longer; the longest is a specification with a long calendar."""
+ERROR_CODES = ("bad-frame", "bad-session", "bad-open", "bad-action", "too-many", "shutting-down")
+
+RangeName = Literal["train", "validation", "test"]
+Range = RangeName | tuple[int, int]
+"""Which days: a part that the server names, or sessions of its calendar by ordinal, both included."""
+Start = Literal["random", "first"]
+Episode = Literal["default", "session", "full"] | int
+"""How long: as the server was told, to the end of the trading session, of the range, or at most N steps."""
+
+
+class Kind(enum.IntEnum):
+    """What a frame's body is."""
+
+    HELLO = 1
+    OPEN = 2
+    RESET = 3
+    STEP = 4
+    CLOSE = 5
+    GOODBYE = 6
+    WELCOME = 101
+    OPENED = 102
+    SLAB = 103
+    CLOSED = 104
+    REFUSED = 105
+
+
+def encode_header(kind: Kind, session: int, length: int) -> bytes:
+    """The 24 bytes before every body."""
+    return _HEADER.pack(MAGIC, VERSION, kind, session, 0, length)
+
+
+def decode_header(header: bytes | bytearray | memoryview, peer: str) -> tuple[Kind, int, int]:
+    """Kind, session and length of body."""
+    magic, version, kind, session, reserved, length = _HEADER.unpack(header)
+    if magic != MAGIC:
+        raise ProtocolError(f"{peer} sent {magic!r}, which is not this protocol (only frames may be on its stdout)")
+    if version != VERSION:
+        raise ProtocolError(
+            f"{peer} speaks protocol version {version} and this package speaks {VERSION}; "
+            "install both from one release"
+        )
+    try:
+        named = Kind(kind)
+    except ValueError:
+        named = None
+    if named is None or reserved != 0:
+        raise ProtocolError(f"{peer} sent a frame of kind {kind} with reserved field {reserved}")
+    return named, session, length
+
+
+def encode_hello(client: str) -> bytes:
+    """The first message: a name for logs, and no capabilities."""
+    name = client.encode()
+    return struct.pack("<Q", len(name)) + name + struct.pack("<Q", 0)
+
+
+@dataclass(frozen=True)
+class Open:
+    """What a session is to be."""
+
+    n_envs: int
+    seed: int
+    range: Range = "train"
+    start: Start = "random"
+    episode: Episode = "default"
+    reset_within_step: bool = True
+    trace: bool = False
+    liquidate_at_end: bool = False
+    hold_account: bool = False
+
+    def encode(self) -> bytes:
+        """The message's bytes; a value that has none is a `ValueError` that names it."""
+        return b"".join((
+            _unsigned("num_envs", self.n_envs, 32),
+            _unsigned("seed", self.seed, 64),
+            self._encode_range(),
+            struct.pack("<I", _index("start", self.start, ("random", "first"))),
+            self._encode_episode(),
+            struct.pack("<I3B", 0 if self.reset_within_step else 1, self.trace, self.liquidate_at_end,
+                        self.hold_account),
+        ))
+
+    def _encode_range(self) -> bytes:
+        if isinstance(self.range, str):
+            return struct.pack("<I", _index("range", self.range, ("train", "validation", "test")))
+        try:
+            first, last = self.range
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"range={self.range!r}: say 'train', 'validation', 'test' or (first session, last session)"
+            ) from None
+        return struct.pack("<I", 3) + _unsigned("range", first, 32) + _unsigned("range", last, 32)
+
+    def _encode_episode(self) -> bytes:
+        if isinstance(self.episode, str):
+            return struct.pack("<I", {0: 0, 1: 2, 2: 3}[_index("episode", self.episode,
+                                                              ("default", "session", "full"))])
+        return struct.pack("<I", 1) + _unsigned("episode", self.episode, 32)
+
+
+def _unsigned(name: str, value: int, bits: int) -> bytes:
+    whole = int(value) if isinstance(value, (int, np.integer)) and not isinstance(value, bool) else -1
+    if not 0 <= whole < 1 << bits:
+        raise ValueError(f"{name}={value!r}: say a whole number from 0 to {(1 << bits) - 1}")
+    return whole.to_bytes(bits // 8, "little")
+
+
+def _index(name: str, value: str, choices: tuple[str, ...]) -> int:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: say one of {', '.join(map(repr, choices))}")
+    return choices.index(value)
+
+
+class Reader:
+    """Takes a control message apart; every byte must belong to it."""
+
+    def __init__(self, body: bytes, peer: str) -> None:
+        self._body, self._at, self._peer = body, 0, peer
+
+    def unsigned(self, n_bytes: int) -> int:
+        """The next integer."""
+        return int.from_bytes(self._take(n_bytes), "little")
+
+    def string(self) -> str:
+        """The next string."""
+        length = self.unsigned(8)
+        try:
+            return self._take(length).decode()
+        except UnicodeDecodeError:
+            raise ProtocolError(f"{self._peer} sent a text that is not UTF-8") from None
+
+    def end(self) -> None:
+        """Nothing may be left."""
+        if self._at != len(self._body):
+            raise ProtocolError(f"{self._peer} sent {len(self._body) - self._at} bytes too many")
+
+    def _take(self, n_bytes: int) -> bytes:
+        taken = self._body[self._at : self._at + n_bytes]
+        if len(taken) != n_bytes:
+            raise ProtocolError(f"{self._peer} sent a control message that is cut short")
+        self._at += n_bytes
+        return taken
+
+
+TRACE_COLUMNS = (
+    "ts", "symbol", "close", "open_fill_price", "open_fill_shares", "close_fill_price", "close_fill_shares",
+    "shares", "equity",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SlabLayout:
+    """Where everything is in a session's slabs."""
+
+    n_envs: int
+    obs_len: int
+    n_cost_kinds: int
+    has_trace: bool
+
+    def head(self) -> np.dtype[np.void]:
+        """The part of fixed length: sections at multiples of 64 bytes, up to the first finished record."""
+        n = self.n_envs
+        fields: list[tuple[str, str, tuple[int, ...]]] = [
+            ("observations", "<f4", (n, self.obs_len)),
+            ("rewards", "<f4", (n,)),
+            ("terminated", "u1", (n,)),
+            ("truncated", "u1", (n,)),
+        ]
+        if self.has_trace:
+            fields.append(("trace", "<f8", (n * (len(TRACE_COLUMNS) + self.n_cost_kinds),)))
+        fields.append(("n_finished", "<u8", ()))
+        offsets, end = [], 0
+        for _, scalar, shape in fields:
+            offsets.append(end)
+            end += -(-np.dtype((scalar, shape)).itemsize // 64) * 64
+        return np.dtype({
+            "names": [name for name, _, _ in fields],
+            "formats": [(scalar, shape) for _, scalar, shape in fields],
+            "offsets": offsets,
+            "itemsize": end,
+        })
+
+    def record(self) -> np.dtype[np.void]:
+        """One episode that ended."""
+        fields = [
+            ("env", "<u4"), ("length", "<u4"), ("episode_return", "<f8"), ("final_equity", "<f8"),
+            ("turnover", "<f8"), ("max_drawdown", "<f8"), ("trades", "<u8"),
+            ("costs", "<f8", (self.n_cost_kinds,)), ("final_obs", "<f4", (self.obs_len,)),
+        ]  # fmt: skip
+        packed = np.dtype(fields)
+        names = list(packed.names or ())
+        layout = [packed.fields[name] for name in names]  # type: ignore[index]
+        return np.dtype({
+            "names": names,
+            "formats": [field[0] for field in layout],
+            "offsets": [field[1] for field in layout],
+            "itemsize": -(-packed.itemsize // 8) * 8,
+        })
+
+
+class Slab:
+    """What one exchange brought: views into its buffer, checked, nothing copied."""
+
+    __slots__ = ("finished", "observations", "rewards", "terminated", "trace", "trace_costs", "truncated")
+
+    observations: npt.NDArray[np.float32]
+    rewards: npt.NDArray[np.float32]
+    terminated: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+    finished: npt.NDArray[np.void]
+    """The episodes that ended in this step, a structured array."""
+    trace: npt.NDArray[np.float64] | None
+    """`TRACE_COLUMNS` × environments."""
+    trace_costs: npt.NDArray[np.float64] | None
+    """Environments × kinds of costs."""
+
+    def __init__(self, layout: SlabLayout, head: np.dtype[np.void], record: np.dtype[np.void],
+                 buffer: npt.NDArray[np.uint8], peer: str) -> None:
+        n, received = layout.n_envs, len(buffer)
+        sections = buffer[: head.itemsize].view(head)[0]
+        n_finished = int(sections["n_finished"])
+        if n_finished > n or received != head.itemsize + n_finished * record.itemsize:
+            raise ProtocolError(f"{peer} sent a slab of {received} bytes with {n_finished} finished episodes")
+        self.finished = buffer[head.itemsize :].view(record)
+        if n_finished and int(self.finished["env"].max()) >= n:
+            raise ProtocolError(f"{peer} sent a finished episode of environment {self.finished['env'].max()}")
+        ends = (sections["terminated"], sections["truncated"])
+        # A byte other than 0 and 1 is no boolean, and numpy would not say so.
+        if max(int(end.max(initial=0)) for end in ends) > 1:
+            raise ProtocolError(f"{peer} sent an end of an episode that is neither 0 nor 1")
+        self.observations, self.rewards = sections["observations"], sections["rewards"]
+        self.terminated, self.truncated = ends[0].view(np.bool_), ends[1].view(np.bool_)
+        self.trace = self.trace_costs = None
+        if layout.has_trace:
+            cut = n * len(TRACE_COLUMNS)
+            self.trace = sections["trace"][:cut].reshape(len(TRACE_COLUMNS), n)
+            self.trace_costs = sections["trace"][cut:].reshape(n, layout.n_cost_kinds)

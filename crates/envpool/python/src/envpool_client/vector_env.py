@@ -1,0 +1,233 @@
+"""`VectorEnv`: the environments of one session as Gymnasium sees many environments at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from .connection import Connection
+from .protocol import TRACE_COLUMNS, Episode, Open, Range, Slab, Start
+from .specification import Specification
+
+Step = tuple[
+    npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
+]
+_STATISTICS = ("episode_return", "final_equity", "turnover", "max_drawdown", "trades", "costs")
+
+
+class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any]]):
+    """Environments that an envpool server steps.
+
+    `command` starts a server and ends it with this value; `address` (`unix:PATH`) shares one that listens.
+    `num_envs` defaults to the server's; a command that does not say `--envs` is told it. `seed` keys every draw
+    (default: the server's), and `reset(seed=…)` begins anew with another.
+
+    `autoreset_mode` is Gymnasium's. SAME_STEP: an ended episode's last observation is in `infos["final_obs"]` and
+    its statistics in `infos["final_info"]`. NEXT_STEP: the step after the end resets, whatever its action; it takes
+    a second exchange. DISABLED: an ended environment stays as it ended, with reward 0, until
+    `reset(options={"reset_mask": mask})`. In the last two the statistics are in `infos` itself. They are
+    `episode_length`, `episode_return`, `final_equity`, `turnover`, `max_drawdown`, `trades` and `costs` by kind.
+
+    With `copy=False` the arrays that `reset` and `step` return are views that the next of them overwrites.
+    `trace=True` fills `trace` with each step's fills, position, equity and costs.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | os.PathLike[str]] | None = None,
+        address: str | None = None,
+        *,
+        num_envs: int | None = None,
+        seed: int | None = None,
+        range: Range = "train",
+        start: Start = "random",
+        episode: Episode = "default",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        copy: bool = True,
+        trace: bool = False,
+        liquidate_at_end: bool = False,
+        connect_timeout: float = 20.0,
+        answer_timeout: float = 60.0,
+    ) -> None:
+        # Before anything can fail, so that an instance which never came to be is not closed again.
+        self.closed = True
+        self._mode = AutoresetMode(autoreset_mode)
+        self._copy = copy
+        self.connection = Connection(
+            _with_envs(command, num_envs), address, connect_timeout=connect_timeout, answer_timeout=answer_timeout
+        )
+        try:
+            specification = self.connection.specification
+            self._open = Open(
+                n_envs=specification.max_envs if num_envs is None else num_envs,
+                seed=specification.seed if seed is None else seed,
+                range=range,
+                start=start,
+                episode=episode,
+                reset_within_step=self._mode is AutoresetMode.SAME_STEP,
+                trace=trace,
+                liquidate_at_end=liquidate_at_end,
+            )
+            self._session = self.connection.open(self._open, copy=copy)
+            self.single_observation_space = specification.observation_space
+            self.single_action_space = specification.action_space
+        except BaseException:
+            self.connection.close()
+            raise
+        self.num_envs = self._open.n_envs
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._action_shape = self.action_space.shape
+        self._action_type = np.dtype("<i4" if self._is_discrete else "<f4")
+        self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
+        self._is_new = True
+        self._ended: npt.NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
+        self._slab: Slab | None = None
+        self.closed = False
+
+    @property
+    def specification(self) -> Specification:
+        """What the server says that it serves."""
+        return self.connection.specification
+
+    @property
+    def seed(self) -> int:
+        """What every draw of this session is keyed with."""
+        return self._open.seed
+
+    @property
+    def finished(self) -> npt.NDArray[np.void] | None:
+        """The episodes that ended in the last step, dense: a structured array with `env`, `length`,
+        `episode_return`, `final_equity`, `turnover`, `max_drawdown`, `trades`, `costs` and `final_obs`."""
+        return self._slab.finished if self._slab else None
+
+    @property
+    def trace(self) -> dict[str, npt.NDArray[np.float64]] | None:
+        """What the last step did, column by column, and `costs` by environment and kind; with `trace=True`."""
+        if self._slab is None or self._slab.trace is None or self._slab.trace_costs is None:
+            return None
+        return {**dict(zip(TRACE_COLUMNS, self._slab.trace)), "costs": self._slab.trace_costs}
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Starts new episodes: everywhere, or where `options["reset_mask"]` is true. With `seed` the whole session
+        begins anew, keyed with it: equal seeds give equal bits."""
+        mask = self._reset_mask(seed, options)
+        if seed is not None:
+            if isinstance(seed, (list, tuple)):
+                raise ValueError("seed is one number for all environments, each of which draws numbers of its own")
+            if not (self._is_new and seed == self._open.seed):
+                self._reopen(int(seed))
+        self._is_new = False
+        self._slab = self._session.reset(mask)
+        if mask is None:
+            self._ended = np.zeros(self.num_envs, np.bool_)
+        else:
+            self._ended = self._ended & ~mask
+        return self._slab.observations, {}
+
+    def step(self, actions: npt.NDArray[Any]) -> Step:
+        """One step of all environments. An action that the server refuses is raised with the environment's number,
+        and nothing has changed."""
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Sends actions, so that this program can do other work while the server steps."""
+        self._session.send(self._as_sent(actions))
+
+    def step_wait(self) -> Step:
+        """What the actions of `step_async` have brought."""
+        slab = self._slab = self._session.receive()
+        observations, terminated, truncated = slab.observations, slab.terminated, slab.truncated
+        if self._mode is AutoresetMode.NEXT_STEP:
+            if self._ended.any():
+                # The server has left these as they ended, with reward 0; now they begin anew.
+                observations = self._session.reset(self._ended, keep_last=True).observations
+                terminated[self._ended] = False
+                truncated[self._ended] = False
+            self._ended = terminated | truncated
+        return observations, slab.rewards, terminated, truncated, self._infos(slab.finished)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the session, and the server if it was started for it."""
+        self.connection.close()
+
+    @property
+    def _is_discrete(self) -> bool:
+        return isinstance(self.single_action_space, gym.spaces.Discrete)
+
+    def _as_sent(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        given = np.asarray(actions)
+        if given.shape != self._action_shape:
+            raise ValueError(
+                f"actions of shape {given.shape}, where {self._action_shape} are due: one for each environment"
+            )
+        if given.dtype == self._action_type and given.flags.c_contiguous:
+            return given
+        if self._is_discrete and given.dtype.kind not in "iub":
+            raise ValueError(f"actions of type {given.dtype}: the action space is {self.single_action_space}, "
+                             "so send whole numbers")
+        sent = np.ascontiguousarray(given, self._action_type)
+        if self._is_discrete and not np.array_equal(sent, given):
+            env = int(np.argmax(sent != given))
+            raise ValueError(f"environment {env}: action {given[env]} is not in {self.single_action_space}")
+        return sent
+
+    def _reset_mask(self, seed: int | None, options: dict[str, Any] | None) -> npt.NDArray[np.bool_] | None:
+        unknown = sorted(set(options or ()) - {"reset_mask"})
+        if unknown:
+            raise ValueError(f"options {unknown}: only 'reset_mask' is known")
+        if not options or options.get("reset_mask") is None:
+            return None
+        mask = options["reset_mask"]
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
+            raise ValueError(f"options['reset_mask'] must be a numpy array of {self.num_envs} booleans")
+        if not mask.any():
+            raise ValueError("options['reset_mask'] resets nothing: make at least one entry true")
+        if seed is not None:
+            raise ValueError("a seed keys all environments: reset(seed=…) without options['reset_mask']")
+        return mask
+
+    def _reopen(self, seed: int) -> None:
+        self._session.close()
+        # Only the seed has changed, so what was allowed before is allowed again.
+        self._open = Open(**{**self._open.__dict__, "seed": seed})
+        self._session = self.connection.open(self._open, copy=self._copy)
+
+    def _infos(self, finished: npt.NDArray[np.void]) -> dict[str, Any]:
+        if not len(finished):
+            return {}
+        envs = finished["env"]
+        mask = np.zeros(self.num_envs, np.bool_)
+        mask[envs] = True
+        statistics: dict[str, Any] = {}
+        for name, column in (("episode_length", finished["length"].astype(np.int64)),
+                             *((name, finished[name]) for name in _STATISTICS)):
+            values = np.zeros((self.num_envs, *column.shape[1:]), column.dtype)
+            values[envs] = column
+            statistics[name], statistics[f"_{name}"] = values, mask
+        if self._mode is not AutoresetMode.SAME_STEP:
+            return statistics
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for env, row in zip(envs.tolist(), finished["final_obs"] if self._copy else finished["final_obs"].copy()):
+            final_obs[env] = row
+        return {"final_obs": final_obs, "_final_obs": mask, "final_info": statistics, "_final_info": mask}
+
+
+def _with_envs(
+    command: Sequence[str | os.PathLike[str]] | None, num_envs: int | None
+) -> Sequence[str | os.PathLike[str]] | None:
+    """A command that allows `num_envs`, unless it says itself how many are allowed."""
+    if command is None or num_envs is None or isinstance(command, (str, bytes)):
+        return command
+    says_so = any(os.fspath(part).split("=")[0] == "--envs" for part in command)
+    return command if says_so else [*command, "--envs", str(num_envs)]
