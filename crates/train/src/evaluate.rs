@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use wire::spec::{ActionSpace, Market};
 use wire::{Client, Open, Range, Slab};
 
+use crate::bootstrap::{self, Difference};
 use crate::history::{Fill, History, SymbolTrace, TraceRow, Trade, portfolio};
 use crate::learner::Learner;
 use crate::network::Distribution;
@@ -39,6 +40,8 @@ pub struct Evaluation {
     pub policy: Outcome,
     /// Flat, buy and hold, and the others.
     pub baselines: Vec<Outcome>,
+    /// What the policy earned over buy and hold, and what chance does; none for too few days.
+    pub difference: Option<Difference>,
 }
 
 impl Evaluation {
@@ -66,7 +69,7 @@ pub struct KnownAnswer {
 }
 
 /// Judges `learner`'s likeliest actions on the held-out days of `market`, beside the baselines. `seed` is
-/// for the baseline that acts at random.
+/// for the baseline that acts at random, and for resampling the days.
 ///
 /// # Errors
 /// If the server refuses or is gone, or the device fails.
@@ -112,7 +115,12 @@ pub fn judge(
         random = outcome("random", "random", &traded, &mut at_random(&space, chance, seed))?;
     }
     baselines.push(random);
-    Ok(Evaluation { policy, baselines })
+    let held = baselines.iter().find(|outcome| outcome.key == "buy_and_hold");
+    let difference = held.and_then(|held| {
+        let (own, held) = statistics::paired_daily_log_returns(&policy.history, &held.history);
+        bootstrap::difference(&own, &held, seed)
+    });
+    Ok(Evaluation { policy, baselines, difference })
 }
 
 /// Judges `learner`'s likeliest actions where there is no market, on `n_envs` environments for `steps` each.

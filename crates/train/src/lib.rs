@@ -14,12 +14,15 @@
 //! - [`aligned`]: memory that starts on a cache line.
 //! - [`run_directory`], [`checkpoint`], [`metrics`], [`tensorboard`]: what a run leaves while it learns.
 //! - [`evaluate`]: the policy and its baselines on held-out days; [`history`]: accounts bar by bar, and trades;
-//!   [`statistics`]: what is said of them.
+//!   [`statistics`]: what is said of them; [`bootstrap`], [`deflated_sharpe`], [`probability`]: how much of it
+//!   chance explains.
 //! - [`report`], [`page`], [`summary`]: what a run has to show, for programs, in a browser, and at the end.
 pub mod aligned;
+pub mod bootstrap;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod deflated_sharpe;
 pub mod device;
 pub mod env;
 pub mod evaluate;
@@ -30,6 +33,7 @@ pub mod network;
 pub mod page;
 pub mod policy;
 pub mod ppo;
+pub mod probability;
 #[cfg(test)]
 mod probe;
 pub mod report;

@@ -38,8 +38,10 @@ pub fn of(report: &Report, curve: &[CurvePoint]) -> String {
     if let (Some(market), Some(evaluation)) = (report.market(), report.evaluation()) {
         page.push_str("<h2>Held-out days</h2>\n");
         page.push_str(&table(evaluation, &report.cost_kinds, &market.rules.currency));
+        page.push_str(&chance(report, evaluation));
         page.push_str(&equity_chart(market, evaluation));
         page.push_str(&drawdown_chart(market, evaluation));
+        page.push_str(&months(evaluation));
         page.push_str(NOTES);
     }
     if !curve.is_empty() {
@@ -138,6 +140,57 @@ fn table(evaluation: &Evaluation, cost_kinds: &[String], currency: &str) -> Stri
         });
     }
     row(&format!("Final equity ({currency})"), &|s| format!("{:.0}", s.final_equity));
+    html + "</table>\n"
+}
+
+/// What chance does to the figures above.
+fn chance(report: &Report, evaluation: &Evaluation) -> String {
+    let mut html = String::new();
+    if let Some(words) = report.difference_in_words() {
+        let _ = write!(html, "<p><b>Difference of total return: {}.</b>", escaped(&words));
+    }
+    if let Some(difference) = &evaluation.difference {
+        let log = difference.mean_daily_log_return;
+        let basis_points = |value: f64| format!("{:+.2}", 1e4 * value);
+        let _ = write!(
+            html,
+            " Of mean daily log returns it is {} basis points, {} to {}. The interval is a stationary bootstrap \
+             of the days in pairs, in blocks of {:.1} days on average; it holds if days to come are like these.",
+            basis_points(log.estimate),
+            basis_points(log.low),
+            basis_points(log.high),
+            difference.block_days
+        );
+    }
+    html.push_str("</p>\n");
+    if let Some(deflated) = &report.deflated_sharpe {
+        let tries = if deflated.trials == 1 {
+            "above 0, with no other run beside this one".to_owned()
+        } else {
+            format!("above what the best of {} runs on these data shows by chance", deflated.trials)
+        };
+        let probability = 100.0 * deflated.probability;
+        let _ = writeln!(
+            html,
+            "<p>Deflated Sharpe ratio: with a probability of {probability:.0} % the true ratio is {tries}.</p>"
+        );
+    }
+    html
+}
+
+fn months(evaluation: &Evaluation) -> String {
+    let outcomes: Vec<&Outcome> = [&evaluation.policy].into_iter().chain(&evaluation.baselines).collect();
+    let longest = outcomes.iter().map(|outcome| &outcome.statistics.monthly_returns).max_by_key(|m| m.len());
+    let names = outcomes.iter().map(|outcome| format!("<th>{}</th>", escaped(outcome.name)));
+    let mut html =
+        format!("<h2>Month by month</h2>\n<table>\n<tr><th></th>{}</tr>\n", names.collect::<String>());
+    for (month, _) in longest.into_iter().flatten() {
+        let cells = outcomes.iter().map(|outcome| {
+            let found = outcome.statistics.monthly_returns.iter().find(|(other, _)| other == month);
+            format!("<td>{}</td>", found.map_or("–".into(), |(_, value)| percent(*value)))
+        });
+        let _ = writeln!(html, "<tr><td>{month}</td>{}</tr>", cells.collect::<String>());
+    }
     html + "</table>\n"
 }
 

@@ -10,7 +10,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use wire::spec::{Days, Market, Provenance};
 
+use crate::bootstrap::{FEWEST_DAYS, Interval, Meaning};
 use crate::config::Config;
+use crate::deflated_sharpe::DeflatedSharpe;
 use crate::evaluate::{Evaluation, KnownAnswer, time_zone};
 
 /// Where the time of a run went, in seconds.
@@ -88,6 +90,9 @@ pub struct Report {
     pub training: Option<Training>,
     /// The seed that the baseline at random, or the training, was keyed with.
     pub seed: u64,
+    /// What is left of the policy's Sharpe ratio once luck is taken off; none where it has none, or where
+    /// the runs beside it are not known.
+    pub deflated_sharpe: Option<DeflatedSharpe>,
     /// The kinds of costs.
     pub cost_kinds: Vec<String>,
     /// The checkpoint that was judged.
@@ -141,6 +146,30 @@ impl Report {
         }
     }
 
+    /// What the policy earned over buy and hold, and what chance does in so few days: one line.
+    pub fn difference_in_words(&self) -> Option<String> {
+        let evaluation = self.evaluation()?;
+        let Some(difference) = &evaluation.difference else {
+            return Some(format!(
+                "fewer than {FEWEST_DAYS} days cannot tell a policy from chance (hold out more)"
+            ));
+        };
+        let Interval { estimate, low, high } = difference.total_return;
+        let points = |fraction: f64| percent(fraction).trim_end_matches(" %").to_owned();
+        let days = plural(difference.days as u64, "day");
+        let meaning = match difference.total_return.meaning() {
+            Meaning::Chance => format!("within what chance does in {days}"),
+            Meaning::Better => format!("more than chance does in {days}"),
+            Meaning::Worse => format!("worse than chance does in {days}"),
+        };
+        Some(format!(
+            "{} points to buy and hold, 95 % interval {} to {}: {meaning}",
+            points(estimate),
+            points(low),
+            points(high)
+        ))
+    }
+
     /// The document of `report.json`.
     ///
     /// # Errors
@@ -160,6 +189,9 @@ impl Report {
                     .iter()
                     .map(|outcome| Ok((outcome.key.to_owned(), serde_json::to_value(&outcome.statistics)?)));
                 put("baselines", Value::Object(baselines.collect::<Result<_>>()?));
+                put("difference_to_buy_and_hold", serde_json::to_value(evaluation.difference)?);
+                put("difference_in_words", self.difference_in_words().into());
+                put("deflated_sharpe", serde_json::to_value(self.deflated_sharpe)?);
             }
             Verdict::NoTestDays(market) => {
                 put("provenance", serde_json::to_value(&market.provenance)?);

@@ -15,6 +15,7 @@ use wire::{Client, Open, Spec};
 use crate::checkpoint::{Checkpoint, Counters, Network, Writer};
 use crate::cli::{Arguments, Command, EvalArguments, PpoArguments};
 use crate::config::Config;
+use crate::deflated_sharpe::{self, DeflatedSharpe};
 use crate::env::ServedEnv;
 use crate::evaluate;
 use crate::learner::Learner;
@@ -24,7 +25,7 @@ use crate::ppo::{self, UpdateReport};
 use crate::report::{Report, TimeSplit, Training, Verdict, put_file};
 use crate::reward_scaler::RewardScaler;
 use crate::torch::{Replicas, TorchLearner};
-use crate::{device, page, run_directory, summary};
+use crate::{device, page, run_directory, statistics, summary};
 
 /// How long a server may take to begin to listen.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -106,6 +107,7 @@ fn train(arguments: &PpoArguments) -> Result<Exit> {
     outcome?;
     let verdict = judge(&mut client, &mut learner, config.seed)?;
     let report = Report {
+        deflated_sharpe: deflated(&verdict, &run),
         verdict,
         training: Some(training),
         seed: config.seed,
@@ -131,6 +133,7 @@ fn eval(arguments: &EvalArguments) -> Result<Exit> {
     let report = Report {
         verdict,
         training: None,
+        deflated_sharpe: None,
         seed: arguments.seed,
         cost_kinds: client.spec().cost_kinds.clone(),
         checkpoint: arguments.checkpoint.display().to_string(),
@@ -188,6 +191,13 @@ fn judge(client: &mut Client, learner: &mut TorchLearner, seed: u64) -> Result<V
     }
     let evaluation = evaluate::judge(client, &market, learner, seed)?;
     Ok(Verdict::Market(Box::new(market), Box::new(evaluation)))
+}
+
+/// The policy's Sharpe ratio, less what choosing among the runs beside `run` brings by chance.
+fn deflated(verdict: &Verdict, run: &Path) -> Option<DeflatedSharpe> {
+    let Verdict::Market(market, evaluation) = verdict else { return None };
+    let others = deflated_sharpe::trials_beside(run, &market.data_digest);
+    deflated_sharpe::deflate(&statistics::daily_returns(&evaluation.policy.history), &others)
 }
 
 /// Runs are kept by what was learnt on.

@@ -6,9 +6,12 @@
 //! - The risk-free rate is 0.
 //! - A drawdown is measured from close to close of every bar.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{ToSpan, civil};
 use serde::{Deserialize, Serialize};
 
-use crate::history::{History, Trade};
+use crate::history::{History, HistoryRow, Trade};
 
 /// What is said of a history. What cannot be computed (the deviation of one day, say) is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +42,9 @@ pub struct Statistics {
     pub costs_fraction: f64,
     /// Costs by kind, in money.
     pub costs_by_kind: Vec<(String, f64)>,
+    /// The return of each month, `2026-01` and so on, from the last close before it to its own last.
+    #[serde(default)]
+    pub monthly_returns: Vec<(String, f64)>,
     /// Equity at the end, in money.
     pub final_equity: f64,
     /// Bars judged.
@@ -75,6 +81,7 @@ pub fn judge(history: &History, trades: &[Trade], cost_kinds: &[String], bars_pe
         costs,
         costs_fraction: costs / initial,
         costs_by_kind: cost_kinds.iter().cloned().zip(history.costs_by_kind.iter().copied()).collect(),
+        monthly_returns: monthly_returns(history),
         final_equity: last,
         bars: equity.len(),
         days: daily.len(),
@@ -94,16 +101,54 @@ pub fn drawdowns(initial: f64, equity: &[f64]) -> Vec<f64> {
 }
 
 /// The return of each trading day, from the last close before it to its own.
-fn daily_returns(history: &History) -> Vec<f64> {
-    let mut returns = Vec::new();
-    let (mut before, mut rows) = (history.capital, history.rows.iter().peekable());
-    while let Some(row) = rows.next() {
-        if rows.peek().is_none_or(|next| next.day != row.day) {
-            returns.push(row.equity / before - 1.0);
-            before = row.equity;
+pub fn daily_returns(history: &History) -> Vec<f64> {
+    returns(history.capital, &last_of_each(history, |row| row.day)).map(|(_, value)| value).collect()
+}
+
+/// The log returns of two accounts on every day that either saw. One that ended early stands still.
+pub fn paired_daily_log_returns(own: &History, other: &History) -> (Vec<f64>, Vec<f64>) {
+    let closes = [own, other]
+        .map(|history| last_of_each(history, |row| row.day).into_iter().collect::<BTreeMap<i32, f64>>());
+    let days: BTreeSet<i32> = closes.iter().flat_map(|closes| closes.keys().copied()).collect();
+    let log_returns = |history: &History, closes: &BTreeMap<i32, f64>| {
+        let mut before = history.capital;
+        let step = |day: &i32| {
+            let now = closes.get(day).copied().unwrap_or(before);
+            let change = (now / before).ln();
+            before = now;
+            change
+        };
+        days.iter().map(step).collect::<Vec<f64>>()
+    };
+    (log_returns(own, &closes[0]), log_returns(other, &closes[1]))
+}
+
+fn monthly_returns(history: &History) -> Vec<(String, f64)> {
+    let month = |row: &HistoryRow| {
+        let date = civil::date(1970, 1, 1).checked_add(row.day.days()).unwrap_or(civil::Date::MAX);
+        (date.year(), date.month())
+    };
+    returns(history.capital, &last_of_each(history, month))
+        .map(|((year, month), value)| (format!("{year}-{month:02}"), value))
+        .collect()
+}
+
+/// The last equity of each day, month or the like.
+fn last_of_each<K: PartialEq>(history: &History, key: impl Fn(&HistoryRow) -> K) -> Vec<(K, f64)> {
+    let mut closes: Vec<(K, f64)> = Vec::new();
+    for row in &history.rows {
+        let key = key(row);
+        match closes.last_mut() {
+            Some((open, equity)) if *open == key => *equity = row.equity,
+            _ => closes.push((key, row.equity)),
         }
     }
-    returns
+    closes
+}
+
+fn returns<K: Copy>(capital: f64, closes: &[(K, f64)]) -> impl Iterator<Item = (K, f64)> {
+    let mut before = capital;
+    closes.iter().map(move |&(key, equity)| (key, equity / std::mem::replace(&mut before, equity) - 1.0))
 }
 
 /// The sum from a positive zero: that of nothing would be −0 otherwise, and be printed so.
@@ -137,7 +182,6 @@ fn ratio(returns: &[f64], deviation: Option<f64>, per_year: f64) -> Option<f64> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::HistoryRow;
 
     /// Four days of two bars, from a capital of 100.
     fn history() -> History {
@@ -180,6 +224,31 @@ mod tests {
         near(found.costs_fraction, 0.02);
         assert_eq!(found.costs_by_kind[1], ("gst".to_owned(), 1.5));
         assert_eq!((found.trades, found.bars, found.days), (3, 8, 4));
+        assert_eq!(found.monthly_returns, [("1970-01".to_owned(), found.total_return)]);
+    }
+
+    #[test]
+    fn months_follow_each_other_and_multiply_to_the_whole() {
+        // 29 January to 2 February 1970, two bars a day.
+        let mut history = history();
+        history.rows.iter_mut().for_each(|row| row.day += 29);
+        let found = judge(&history, &[], &[], 16.0).monthly_returns;
+        assert_eq!(found.iter().map(|(month, _)| month.as_str()).collect::<Vec<_>>(), ["1970-01", "1970-02"]);
+        near(found[0].1, 1.02 * 0.95 - 1.0);
+        near((1.0 + found[0].1) * (1.0 + found[1].1) - 1.0, 0.007_275_5);
+    }
+
+    #[test]
+    fn days_of_two_accounts_are_paired_and_one_that_ended_stands_still() {
+        let mut short = history();
+        short.rows.truncate(4);
+        let (own, other) = paired_daily_log_returns(&short, &history());
+        let expected = [1.02_f64.ln(), 0.95_f64.ln(), 1.05_f64.ln(), 0.99_f64.ln()];
+        for day in 0..4 {
+            near(other[day], expected[day]);
+            near(own[day], if day < 2 { expected[day] } else { 0.0 });
+        }
+        assert_eq!(own.len(), 4);
     }
 
     #[test]

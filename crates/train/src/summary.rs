@@ -37,6 +37,9 @@ pub fn of(report: &Report, page: Option<&Path>) -> String {
             let _ = writeln!(text, "{}", table_row(outcome.name, &outcome.statistics));
         }
     }
+    if let Some(words) = report.difference_in_words() {
+        let _ = writeln!(text, "difference  {words}");
+    }
     let mut line = |name: &str, words: String| {
         let _ = writeln!(text, "{name:<11} {words}");
     };
@@ -92,7 +95,9 @@ pub fn bar_in_words(seconds: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bootstrap::{Difference, Interval};
     use crate::config::Config;
+    use crate::deflated_sharpe::DeflatedSharpe;
     use crate::evaluate::{Evaluation, KnownAnswer, Outcome};
     use crate::history::{History, Trade};
     use crate::page;
@@ -143,10 +148,21 @@ mod tests {
         Outcome { name, key, traces: vec![], history, trades, statistics }
     }
 
+    /// An interval of two points to each side.
+    fn around(estimate: f64) -> Interval {
+        Interval { estimate, low: estimate - 0.02, high: estimate + 0.02 }
+    }
+
     fn report(policy: f64, held: f64) -> Report {
         let evaluation = Evaluation {
             policy: outcome("policy", "policy", policy),
             baselines: vec![outcome("flat", "flat", 0.0), outcome("buy and hold", "buy_and_hold", held)],
+            difference: Some(Difference {
+                mean_daily_log_return: around(policy - held),
+                total_return: around(policy - held),
+                days: 30,
+                block_days: 1.5,
+            }),
         };
         let split =
             TimeSplit { environment: 1.0, inference: 2.0, update: 6.5, checkpoint: 0.25, waiting: 0.25 };
@@ -162,6 +178,7 @@ mod tests {
                 config,
             }),
             seed: 1,
+            deflated_sharpe: Some(DeflatedSharpe { probability: 0.25, expected_by_chance: 0.1, trials: 3 }),
             cost_kinds: vec![],
             checkpoint: "runs/BPCL/x/checkpoints/1234567".into(),
         }
@@ -178,6 +195,7 @@ rules       nse-intraday, rates of 2024-10-01, fills at the next open, shorts, s
 policy            -1.50 %    1.25    0.00 %       0      3.2x    0.00 %
 flat               0.00 %       –    0.00 %       0      3.2x    0.00 %
 buy and hold      +2.00 %    1.25    0.00 %       0      3.2x    0.00 %
+difference  -3.50 points to buy and hold, 95 % interval -5.50 to -1.50: worse than chance does in 30 days
 speed       123,456 steps a second: 1,234,567 steps in 10.0 s on cpu, 2 threads
 time        environment 10.0 %, inference 20.0 %, update 65.0 %, checkpoint 2.5 %, waiting 2.5 %
 report      runs/BPCL/x/report.html
@@ -195,6 +213,23 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
     }
 
     #[test]
+    fn a_difference_that_chance_explains_says_so() {
+        let line = |policy, held| {
+            let text = of(&report(policy, held), None);
+            text.lines().find(|line| line.starts_with("difference")).unwrap().to_owned()
+        };
+        let luck = "difference  +1.00 points to buy and hold, 95 % interval -1.00 to +3.00: \
+                    within what chance does in 30 days";
+        assert_eq!(line(0.02, 0.01), luck);
+        assert!(line(0.06, 0.01).ends_with("+3.00 to +7.00: more than chance does in 30 days"));
+        let mut few = report(0.02, 0.01);
+        if let Verdict::Market(_, evaluation) = &mut few.verdict {
+            evaluation.difference = None;
+        }
+        assert!(of(&few, None).contains("difference  fewer than 10 days cannot tell a policy from chance"));
+    }
+
+    #[test]
     fn the_report_has_its_keys_and_the_page_needs_no_network() {
         let report = report(-0.015, 0.02);
         let json = report.to_json().unwrap();
@@ -204,8 +239,11 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
         }
         assert_eq!(json["baselines"]["buy_and_hold"]["total_return"], 0.02);
         assert_eq!(json["beats_buy_and_hold"], false);
+        assert_eq!(json["difference_to_buy_and_hold"]["total_return"]["high"], -0.015_000_000_000_000_003);
+        assert_eq!(json["deflated_sharpe"]["trials"], 3);
         let page = page::of(&report, &[]);
         assert!(page.contains("<h1>The policy DOES NOT BEAT buy and hold"));
+        assert!(page.contains("worse than chance does in 30 days") && page.contains("25 %"));
         assert!(page.contains("SIMULATED (nse &lt;1&gt;, seed 7)"), "the label is shown, and escaped");
         assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("<script"), "{page}");
     }
