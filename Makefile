@@ -40,13 +40,14 @@ endif
 # Real bars win over the sample; a symbol with neither names itself when its features are made.
 bars_of = $(firstword $(wildcard data/real/$(1).csv) $(wildcard data/sample/$(1).csv) data/real/$(1).csv)
 BARS := $(if $(strip $(DATA)),$(DATA),$(foreach symbol,$(SYMBOLS),$(call bars_of,$(symbol))))
-FEATURE_FILE := data/features/$(NAME).parquet
-FEATGEN_ARGS = --features '$(FEATURES)' $(if $(strip $(SOURCE)),--source '$(SOURCE)') \
-	$(if $(strip $(THREADS)),--threads $(THREADS))
+FEATGEN_ARGS := --features '$(FEATURES)' $(if $(strip $(SOURCE)),--source '$(SOURCE)')
+# Named after what goes into it, so that other bars, features or a source never pass for these.
+FEATURE_KEY := $(shell printf '%s' "$(BARS) $(FEATURES) $(SOURCE)" | cksum | cut -d ' ' -f 1)
+FEATURE_FILE := data/features/$(NAME)-$(FEATURE_KEY).parquet
 ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) --envs $(ENVS) --seed $(SEED) \
 	$(if $(strip $(THREADS)),--threads $(THREADS)) $(FEATURE_FILE)
 
-.PHONY: help setup build install features train eval monitor data test gates bench clean FORCE
+.PHONY: help setup build install features train eval monitor data test gates bench clean
 
 help: ## Say what each target and variable does
 	@echo 'usage: make TARGET [VARIABLE=value …]'
@@ -77,14 +78,9 @@ build: setup ## Compile the four tools
 install: build ## Install the tools under PREFIX
 	@scripts/install.sh '$(PREFIX)'
 
-# Remembers what the features were made with, so that another specification or source makes them anew.
-$(FEATURE_FILE).args: FORCE
+$(FEATURE_FILE): $(BARS) | build
 	@mkdir -p $(dir $@)
-	@printf '%s\n' "$(BARS) $(subst ",,$(FEATGEN_ARGS))" | cmp -s - $@ || \
-		printf '%s\n' "$(BARS) $(subst ",,$(FEATGEN_ARGS))" > $@
-
-$(FEATURE_FILE): $(FEATURE_FILE).args $(BARS) | build
-	@$(BIN)/featgen $(FEATGEN_ARGS) -o $@ $(BARS)
+	@$(BIN)/featgen $(FEATGEN_ARGS) $(if $(strip $(THREADS)),--threads $(THREADS)) -o $@ $(BARS)
 
 features: $(FEATURE_FILE) ## Compute the features of SYMBOL
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use pipe_tests::{Place, Run, bin, until};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 const HEADER: &str = "datetime,open,high,low,close,volume\n";
 
@@ -93,12 +94,12 @@ fn a_live_socket_is_not_taken_and_a_stale_one_is_replaced() {
     assert_eq!(mode & 0o777, 0o600, "others must not reach the socket");
     let line = serve().fails(1);
     assert!(line.contains(&place.text("s")), "{line}");
-    first.signal(rustix::process::Signal::KILL);
+    first.signal(Signal::KILL);
     first.wait(Duration::from_secs(20));
     assert!(place.path("s").exists(), "a killed server leaves its socket");
     let mut second = serve().start();
     until("the stale socket is replaced", listens);
-    second.signal(rustix::process::Signal::TERM);
+    second.signal(Signal::TERM);
     assert!(second.wait(Duration::from_secs(20)).success());
 }
 
@@ -126,35 +127,29 @@ fn train_passes_on_why_its_server_did_not_start() {
     assert!(!place.path("runs").exists());
 }
 
+/// A file, and a shell command that writes its process id there and then becomes the server.
+fn server_that_tells_its_pid(place: &Place, features: &str) -> (String, String) {
+    let (file, envpool) = (place.text("pid"), bin("envpool"));
+    let command = format!("echo $$ > {file}; exec {} --test-days 5 --envs 16 {features}", envpool.display());
+    (file, command)
+}
+
+fn pid_in(file: &str) -> Pid {
+    let text = fs::read_to_string(file).expect("a file with a process id");
+    Pid::from_raw(text.trim().parse().expect("a number")).expect("a process id")
+}
+
 #[test]
 fn an_envpool_that_dies_in_the_middle_ends_the_training_with_one_line() {
     let place = Place::new();
     let (features, out) = (place.features("BPCL", 20), place.text("runs"));
-    let pid_file = place.text("pid");
-    // A shell that tells its process id and then becomes the server.
-    let become_server =
-        format!("echo $$ > {pid_file}; exec {} --test-days 5 --envs 16 {features}", bin("envpool").display());
-    let training = Run::new("train")
-        .args([
-            "ppo",
-            "--quiet",
-            "--out",
-            &out,
-            "--timesteps",
-            "100000000",
-            "--envs",
-            "16",
-            "--device",
-            "cpu",
-        ])
-        .args(["--", "sh", "-c", &become_server]);
+    let (pid_file, become_server) = server_that_tells_its_pid(&place, &features);
+    let training = Run::endless_training(&out).args(["--", "sh", "-c", &become_server]);
     let killer = std::thread::spawn({
         let checkpoints = place.path("runs/latest/checkpoints");
         move || {
             until("training is under way", || checkpoints.read_dir().is_ok_and(|steps| steps.count() > 0));
-            let pid: i32 = fs::read_to_string(pid_file).expect("a pid").trim().parse().expect("a number");
-            let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("the server is there");
+            kill_process(pid_in(&pid_file), Signal::KILL).expect("the server is there");
         }
     });
     let line = training.fails(1);
@@ -166,31 +161,14 @@ fn an_envpool_that_dies_in_the_middle_ends_the_training_with_one_line() {
 fn killing_the_learner_ends_its_server() {
     let place = Place::new();
     let (features, out) = (place.features("BPCL", 20), place.text("runs"));
-    let pid_file = place.text("pid");
-    let become_server =
-        format!("echo $$ > {pid_file}; exec {} --test-days 5 --envs 16 {features}", bin("envpool").display());
-    let mut training = Run::new("train")
-        .args([
-            "ppo",
-            "--quiet",
-            "--out",
-            &out,
-            "--timesteps",
-            "100000000",
-            "--envs",
-            "16",
-            "--device",
-            "cpu",
-        ])
-        .args(["--", "sh", "-c", &become_server])
-        .start();
+    let (pid_file, become_server) = server_that_tells_its_pid(&place, &features);
+    let mut training = Run::endless_training(&out).args(["--", "sh", "-c", &become_server]).start();
     let checkpoints = place.path("runs/latest/checkpoints");
     until("training is under way", || checkpoints.read_dir().is_ok_and(|steps| steps.count() > 0));
-    let pid: i32 = fs::read_to_string(&pid_file).expect("a pid").trim().parse().expect("a number");
-    training.signal(rustix::process::Signal::KILL);
+    let pid = pid_in(&pid_file);
+    training.signal(Signal::KILL);
     training.wait(Duration::from_secs(20));
-    let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
-    until("the server has gone too", || rustix::process::test_kill_process(pid).is_err());
+    until("the server has gone too", || test_kill_process(pid).is_err());
 }
 
 #[test]

@@ -11,12 +11,12 @@ use random::{Purpose, Stream};
 use serde_json::Value;
 
 /// Trains on a known-answer environment and gives its metrics, a line a value.
-fn metrics_of(environment: &str, seed: u64, flags: &[&str]) -> Vec<Value> {
+fn metrics_of(environment: &str, seed: u64, flags: &str) -> Vec<Value> {
     let place = Place::new();
     let (out, envpool, seed) = (place.text("runs"), bin("envpool").display().to_string(), seed.to_string());
     Run::new("train")
         .args(["ppo", "--quiet", "--out", &out, "--device", "cpu", "--seed", &seed])
-        .args(flags)
+        .words(flags)
         .args(["--", &envpool, "--envs", "256", "--env", environment])
         .succeeds();
     let text = fs::read_to_string(format!("{out}/latest/metrics.jsonl")).expect("metrics");
@@ -30,22 +30,9 @@ fn last_return(metrics: &[Value]) -> f64 {
 
 #[test]
 fn cartpole_is_solved_within_300_000_steps_by_every_seed() {
-    let flags = [
-        "--timesteps",
-        "300000",
-        "--envs",
-        "64",
-        "--rollout",
-        "32",
-        "--minibatches",
-        "8",
-        "--epochs",
-        "8",
-        "--learning-rate",
-        "1e-3",
-    ];
+    let flags = "--timesteps 300000 --envs 64 --rollout 32 --minibatches 8 --epochs 8 --learning-rate 1e-3";
     for seed in 1..=5 {
-        let metrics = metrics_of("cartpole", seed, &flags);
+        let metrics = metrics_of("cartpole", seed, flags);
         // The mean return of the last 100 episodes, at its best along the way.
         let best = metrics
             .iter()
@@ -113,19 +100,8 @@ fn the_mean_reverting_market_is_traded_nearly_as_well_as_can_be() {
         let optimum = ou_optimum(0.95, cost);
         assert!((optimum / known - 1.0).abs() < 0.01, "cost {cost}: {optimum} instead of {known}");
     }
-    let flags = [
-        "--timesteps",
-        "2000000",
-        "--envs",
-        "256",
-        "--rollout",
-        "32",
-        "--minibatches",
-        "8",
-        "--learning-rate",
-        "1e-3",
-    ];
-    let metrics = metrics_of("ou:rho=0.95,cost=0.1", 1, &flags);
+    let flags = "--timesteps 2000000 --envs 256 --rollout 32 --minibatches 8 --learning-rate 1e-3";
+    let metrics = metrics_of("ou:rho=0.95,cost=0.1", 1, flags);
     // The mean over the last fifth of training, in rewards a step.
     let tail: Vec<f64> = metrics
         .iter()
@@ -141,10 +117,10 @@ fn the_mean_reverting_market_is_traded_nearly_as_well_as_can_be() {
 
 #[test]
 fn each_probe_is_learnt() {
-    let flags = ["--timesteps", "60000", "--envs", "16", "--rollout", "32", "--learning-rate", "3e-3"];
+    let flags = "--timesteps 60000 --envs 16 --rollout 32 --learning-rate 3e-3";
     // The best return of an episode of each probe.
     for probe in 1..=5 {
-        let metrics = metrics_of(&format!("probe:{probe}"), 1, &flags);
+        let metrics = metrics_of(&format!("probe:{probe}"), 1, flags);
         let explained =
             metrics.iter().rev().find_map(|line| line["losses/value_loss"].as_f64()).expect("a value loss");
         println!("probe {probe}: return {:.3}, value loss {explained:.5}", last_return(&metrics));
@@ -164,11 +140,8 @@ fn a_run_killed_at_any_moment_leaves_a_checkpoint_that_loads() {
     let mut stream = Stream::new(1, Purpose::Test, 0, 0);
     for round in 0..20 {
         let out = place.text(&format!("runs{round}"));
-        let mut training = Run::new("train")
-            .args(["ppo", "--quiet", "--out", &out, "--timesteps", "100000000", "--envs", "16"])
-            .args(["--rollout", "16", "--checkpoint-every", "2000", "--device", "cpu"])
-            .args(server)
-            .start();
+        let mut training =
+            Run::endless_training(&out).words("--rollout 16 --checkpoint-every 2000").args(server).start();
         let checkpoints = PathBuf::from(&out).join("latest/checkpoints");
         until("a checkpoint stands", || steps(&checkpoints).next().is_some());
         sleep(Duration::from_millis(stream.below(1500)));

@@ -153,21 +153,7 @@ fn a_killed_run_leaves_a_checkpoint_that_loads() {
     let (features, out) = (place.features("BPCL", 30), place.text("runs"));
     let envpool = bin("envpool").display().to_string();
     let server = ["--", envpool.as_str(), "--test-days", "5", "--envs", "16", "--market", "nse", &features];
-    let mut training = Run::new("train")
-        .args([
-            "ppo",
-            "--quiet",
-            "--out",
-            &out,
-            "--timesteps",
-            "100000000",
-            "--envs",
-            "16",
-            "--device",
-            "cpu",
-        ])
-        .args(server)
-        .start();
+    let mut training = Run::endless_training(&out).args(server).start();
     let checkpoints = place.path("runs/latest/checkpoints");
     until("a checkpoint stands", || checkpoints.read_dir().is_ok_and(|steps| steps.count() > 0));
     training.signal(rustix::process::Signal::KILL);

@@ -124,6 +124,19 @@ impl Run {
         self
     }
 
+    /// Adds the arguments that stand in `text` with spaces between them.
+    #[must_use]
+    pub fn words(self, text: &str) -> Self {
+        self.args(text.split_whitespace())
+    }
+
+    /// `train ppo` that does not end by itself; what follows `--` is still to be said.
+    pub fn endless_training(out: &str) -> Self {
+        Self::new("train")
+            .words("ppo --quiet --timesteps 100000000 --envs 16 --device cpu")
+            .args(["--out", out])
+    }
+
     /// Starts it with its output thrown away, to be killed or awaited by the test.
     ///
     /// # Panics
