@@ -1,5 +1,5 @@
-//! The JSON lines on disk: a header, a line a sample, a summary. A line is written whole and at once, so that
-//! a run that is killed leaves a valid file.
+//! The file on disk: as JSON lines a header, a line a sample, a summary; as CSV the samples alone. A line is
+//! written whole and at once, so that a run that is killed leaves a valid file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::csv;
+use crate::platform::CoreKind;
 use crate::sample::Sample;
 use crate::summary::Summary;
 
@@ -37,12 +39,18 @@ pub struct Header {
     pub started_at_s: f64,
     /// Time between two samples, in seconds.
     pub interval_s: f64,
+    /// What is watched, in a few words.
+    pub subject: String,
     /// The command with its arguments; null if none was started.
     pub command: Option<Vec<String>>,
     /// The process that is followed; null if none is.
     pub pid: Option<u32>,
     /// Cores that the subject may use; with a quota this need not be a whole number.
     pub effective_cores: f64,
+    /// Cores of the machine.
+    pub machine_cores: usize,
+    /// Which kind each core is; empty where all are alike.
+    pub core_kinds: Vec<CoreKind>,
     /// The processor's name.
     pub processor: Option<String>,
     /// The system's name.
@@ -53,6 +61,8 @@ pub struct Header {
 pub struct Recorder {
     out: Option<Box<dyn Write + Send>>,
     path: PathBuf,
+    is_csv: bool,
+    cores: usize,
 }
 
 impl Recorder {
@@ -67,13 +77,23 @@ impl Recorder {
                 Some(Box::new(file))
             }
         };
-        Ok(Self { out, path: path.unwrap_or(Path::new("")).to_owned() })
+        let path = path.unwrap_or(Path::new("")).to_owned();
+        let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        Ok(Self { out, path, is_csv, cores: 0 })
     }
 
     /// Writes one line. An error is given once; after it nothing more is written.
     pub fn write(&mut self, line: &Line) -> Result<()> {
         let Some(out) = self.out.as_mut() else { return Ok(()) };
-        let mut text = serde_json::to_vec(line)?;
+        let mut text = match line {
+            Line::Header(header) if self.is_csv => {
+                self.cores = header.machine_cores;
+                csv::header(self.cores).into_bytes()
+            }
+            Line::Sample(sample) if self.is_csv => csv::row(sample, self.cores).into_bytes(),
+            Line::Summary(_) if self.is_csv => return Ok(()),
+            line => serde_json::to_vec(line)?,
+        };
         text.push(b'\n');
         let written = out.write_all(&text).and_then(|()| out.flush());
         if written.is_err() {

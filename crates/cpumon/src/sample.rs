@@ -26,8 +26,16 @@ pub struct Sample {
     pub processes: Option<u32>,
     /// Threads of the subject.
     pub threads: Option<u32>,
+    /// Its threads that were on a core, on average.
+    pub running: Option<f64>,
+    /// Its threads that were ready to run and had no core, on average.
+    pub waiting: Option<f64>,
     /// Of the time that its threads wanted a core, the share in which they had none.
     pub run_wait: Option<f64>,
+    /// Cores that the threads that worked may use, all together.
+    pub allowed_cores: Option<u32>,
+    /// Its processes that were waiting for a disk at the interval's end.
+    pub in_disk_wait: Option<u32>,
     /// The thread that ran most.
     pub hottest: Option<Hot>,
     /// The one after it.
@@ -36,6 +44,14 @@ pub struct Sample {
     pub iowait: Option<f64>,
     /// Share of all cores' time that the hypervisor gave to somebody else.
     pub steal: Option<f64>,
+    /// Of the periods of a quota on cores, the share in which it ran out; null without a quota.
+    pub throttled: Option<f64>,
+    /// Share of the time in which some thread of the machine was ready and had no core.
+    pub cpu_pressure: Option<f64>,
+    /// The same for threads that waited for a disk.
+    pub io_pressure: Option<f64>,
+    /// The same for threads that waited for memory.
+    pub memory_pressure: Option<f64>,
     /// The system's load average over one minute.
     pub load_1min: Option<f64>,
     /// Resident memory of the subject.
@@ -65,6 +81,8 @@ pub struct Sampler {
     cpu_s: f64,
     /// What is left of the subject.
     pub members: Vec<Member>,
+    /// Who was there at the last sample.
+    pub seen: Vec<Member>,
     /// Everything so far.
     pub totals: Totals,
 }
@@ -83,12 +101,13 @@ impl Sampler {
         Some(Self {
             root,
             probe,
-            machine: MachineReader::new(),
+            machine: MachineReader::new(root),
             started: now,
             last: now,
             before_s: tree.map_or(0.0, |tree| tree.cpu_s),
             cpu_s: 0.0,
             members: Vec::new(),
+            seen: Vec::new(),
             totals: Totals::default(),
         })
     }
@@ -141,7 +160,7 @@ impl Sampler {
             }
             (None, Root::Machine) => cores.as_ref().map(|cores| cores.busy.iter().sum::<f64>() * interval_s),
             (None, Root::Process(_)) => return None,
-            (None, Root::Own) => None,
+            (None, Root::Own | Root::Siblings) => None,
         };
         let machine = self.machine.read();
         self.last = now;
@@ -160,17 +179,26 @@ impl Sampler {
             cores: cores.as_ref().map(|cores| cores.busy.iter().map(|busy| round(*busy, 4)).collect()),
             processes: tree.as_ref().map(|tree| tree.members.len() as u32),
             threads: tree.as_ref().and_then(|tree| tree.threads),
+            running: run_queue.map(|queue| round(queue.ran_s / interval_s, 4)),
+            waiting: run_queue.map(|queue| round(queue.waited_s / interval_s, 4)),
             run_wait: run_queue.and_then(waited_share).map(|share| round(share, 4)),
+            allowed_cores: tree.as_ref().and_then(|tree| tree.allowed_cores),
+            in_disk_wait: tree.as_ref().and_then(|tree| tree.in_disk_wait),
             hottest: hottest.next(),
             next_hottest: hottest.next(),
             iowait: cores.as_ref().and_then(|cores| cores.iowait).map(|share| round(share, 4)),
             steal: cores.as_ref().and_then(|cores| cores.steal).map(|share| round(share, 4)),
+            throttled: machine.throttled.map(|share| round(share, 4)),
+            cpu_pressure: machine.cpu_pressure.map(|share| round(share, 4)),
+            io_pressure: machine.io_pressure.map(|share| round(share, 4)),
+            memory_pressure: machine.memory_pressure.map(|share| round(share, 4)),
             load_1min: machine.load_1min,
             resident_bytes: tree.as_ref().map(|tree| tree.resident_bytes),
             available_bytes: machine.available_bytes,
         };
         drop(hottest);
-        self.totals.add(&sample, cores.as_ref(), run_queue);
+        self.seen = tree.map(|tree| tree.members).unwrap_or_default();
+        self.totals.add(&sample);
         Some(sample)
     }
 }

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::platform::Member;
+use crate::finding::{Evidence, Verdict};
+use crate::platform::{CoreKind, Member};
 use crate::record::round;
 use crate::sample::{Hot, waited_share};
-use crate::totals::Totals;
-use crate::verdict::{self, Evidence, Verdict};
+use crate::totals::{Mean, Totals};
+use crate::verdict;
 
 /// A whole run in numbers. What the system does not tell is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,10 +38,24 @@ pub struct Summary {
     pub active_cores_peak: usize,
     /// Of the time that the subject's threads wanted a core, the share in which they had none.
     pub run_wait: Option<f64>,
+    /// The most cores that the threads that worked might use, all together.
+    pub allowed_cores: Option<u32>,
     /// Share of all cores' time idle with a disk request under way.
     pub iowait: Option<f64>,
     /// Share of all cores' time that the hypervisor gave to somebody else.
     pub steal: Option<f64>,
+    /// Of the periods of a quota on cores, the share in which it ran out; null without a quota.
+    pub throttled: Option<f64>,
+    /// Share of the time in which some thread of the machine was ready and had no core.
+    pub cpu_pressure: Option<f64>,
+    /// The same for threads that waited for a disk.
+    pub io_pressure: Option<f64>,
+    /// The same for threads that waited for memory.
+    pub memory_pressure: Option<f64>,
+    /// Busy share of the efficiency cores and of the performance cores; null where all are alike.
+    pub efficiency_busy: Option<f64>,
+    /// The same of the performance cores.
+    pub performance_busy: Option<f64>,
     /// The highest load average over one minute.
     pub load_1min_peak: Option<f64>,
     /// The most memory that the subject had resident in any sample.
@@ -55,6 +70,12 @@ pub struct Summary {
     pub next_hottest: Option<Hot>,
     /// Processes of the command that outlive it.
     pub left_running: Vec<Member>,
+    /// Bytes that went through, of a filter.
+    pub passed_bytes: Option<u64>,
+    /// Seconds over which the CPU time was counted.
+    pub counted_s: f64,
+    /// Whether everything was watched, rather than some processes.
+    pub whole_machine: bool,
     /// How many samples were taken.
     pub samples: usize,
     /// CPU time that the watching itself took, in seconds.
@@ -85,6 +106,10 @@ pub struct Outcome {
     pub effective_cores: f64,
     /// Whether everything was watched, rather than some processes.
     pub whole_machine: bool,
+    /// Which kind each core is; empty where all are alike.
+    pub core_kinds: Vec<CoreKind>,
+    /// Bytes that went through, of a filter.
+    pub passed_bytes: Option<u64>,
     /// Processes that outlive the command.
     pub left_running: Vec<Member>,
     /// CPU time of the watching.
@@ -100,24 +125,12 @@ impl Summary {
         let parallelism = outcome.cpu_s.map(|cpu_s| cpu_s.max(0.0) / outcome.counted_s.max(1e-9));
         let [hottest_name, next_name] = totals.names_of_hottest();
         let hot = |name: Option<String>, seconds: f64| {
-            name.map(|name| Hot { name, cores: round(seconds / time_s, 4) })
+            name.map(|name| Hot { name, cores: round(seconds / totals.threads_told_s.max(1e-9), 4) })
         };
-        let told = |seconds: f64| (totals.told_s > 0.0).then(|| round(seconds / totals.told_s, 4));
+        let told = |mean: Mean| mean.value().map(|share| round(share, 4));
         let run_wait = totals.run_queue.and_then(waited_share);
-        let evidence = Evidence {
-            samples: totals.samples,
-            parallelism,
-            effective_cores: outcome.effective_cores,
-            run_wait,
-            hottest: totals.hottest_s.map(|hottest_s| (hottest_s / time_s, totals.next_hottest_s / time_s)),
-            hottest_name: hottest_name.clone(),
-            waited_cores: totals.run_queue.map(|queue| queue.waited_s / time_s),
-            others: parallelism
-                .filter(|_| !totals.core_busy_s.is_empty())
-                .map(|own| totals.core_busy_s.iter().sum::<f64>() / time_s - own),
-            whole_machine: outcome.whole_machine,
-            iowait: told(totals.iowait_s),
-        };
+        let kind = |kind| busy_of_kind(&outcome.core_kinds, kind, totals).map(|share| round(share, 4));
+        let evidence = Evidence::new(totals, parallelism, outcome.effective_cores, outcome.whole_machine);
         Self {
             subject: outcome.subject,
             exit_code: outcome.exit_code,
@@ -136,8 +149,15 @@ impl Summary {
                 .then(|| round(totals.active_core_s / time_s, 4)),
             active_cores_peak: totals.active_cores_peak,
             run_wait: run_wait.map(|share| round(share, 4)),
-            iowait: told(totals.iowait_s),
-            steal: told(totals.steal_s),
+            allowed_cores: totals.allowed_cores,
+            iowait: told(totals.iowait),
+            steal: told(totals.steal),
+            throttled: told(totals.throttled),
+            cpu_pressure: told(totals.cpu_pressure),
+            io_pressure: told(totals.io_pressure),
+            memory_pressure: told(totals.memory_pressure),
+            efficiency_busy: kind(CoreKind::Efficiency),
+            performance_busy: kind(CoreKind::Performance),
             load_1min_peak: totals.load_1min_peak,
             resident_peak_bytes: totals.resident_peak_bytes,
             processes_peak: totals.processes_peak,
@@ -145,12 +165,22 @@ impl Summary {
             hottest: totals.hottest_s.and_then(|seconds| hot(hottest_name, seconds)),
             next_hottest: totals.hottest_s.and_then(|_| hot(next_name, totals.next_hottest_s)),
             left_running: outcome.left_running,
+            passed_bytes: outcome.passed_bytes,
+            counted_s: round(outcome.counted_s, 4),
+            whole_machine: outcome.whole_machine,
             samples: totals.samples,
             own_cpu_s: round(outcome.own_cpu_s, 6),
             verdict: verdict::judge(&evidence),
             strips: strips(&totals.history.columns),
         }
     }
+}
+
+/// The mean share in which the cores of one kind worked; `None` if there are none.
+fn busy_of_kind(kinds: &[CoreKind], wanted: CoreKind, totals: &Totals) -> Option<f64> {
+    let of_kind = kinds.iter().zip(&totals.core_busy_s).filter(|(kind, _)| **kind == wanted);
+    let (count, busy_s) = of_kind.fold((0.0, 0.0), |(count, sum), (_, busy)| (count + 1.0, sum + busy));
+    (count > 0.0).then(|| busy_s / count / totals.time_s.max(1e-9))
 }
 
 /// Every column once, in at most [`STRIP`] groups as equal as whole numbers allow.

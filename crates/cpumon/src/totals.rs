@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::platform::{Cores, RunQueue};
+use crate::platform::RunQueue;
 use crate::sample::{Hot, Sample};
 
 /// All samples added up, each weighted by its length.
@@ -20,14 +20,26 @@ pub struct Totals {
     pub active_cores_peak: usize,
     /// The highest parallelism of one sample.
     pub parallelism_peak: Option<f64>,
-    /// Time of the samples that told the shares below.
-    pub told_s: f64,
-    /// Core time lost to disk, in shares of the machine.
-    pub iowait_s: f64,
-    /// Core time lost to the hypervisor, in shares of the machine.
-    pub steal_s: f64,
+    /// Core time idle for a disk, as a share of the machine's.
+    pub iowait: Mean,
+    /// Core time lost to the hypervisor, as a share of the machine's.
+    pub steal: Mean,
+    /// Share of a quota's periods in which it ran out.
+    pub throttled: Mean,
+    /// Share of the time in which some thread of the machine had no core.
+    pub cpu_pressure: Mean,
+    /// The same for disks.
+    pub io_pressure: Mean,
+    /// The same for memory.
+    pub memory_pressure: Mean,
+    /// Share of the samples at whose end a process of the subject waited for a disk.
+    pub in_disk_wait: Mean,
+    /// The most cores that the threads of one sample might use.
+    pub allowed_cores: Option<u32>,
     /// What threads ran and waited.
     pub run_queue: Option<RunQueue>,
+    /// Time of the samples that told what threads did; none is seen after the last of them ended.
+    pub threads_told_s: f64,
     /// Time on a core of whichever thread was the hottest in each sample.
     pub hottest_s: Option<f64>,
     /// Of the one after it.
@@ -49,40 +61,49 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds one sample, with what of it is kept in full.
-    pub fn add(&mut self, sample: &Sample, cores: Option<&Cores>, run_queue: Option<RunQueue>) {
+    /// Adds one sample.
+    pub fn add(&mut self, sample: &Sample) {
         let interval_s = sample.interval_s;
         self.samples += 1;
         self.time_s += interval_s;
-        if let Some(cores) = cores {
-            self.core_busy_s.resize(cores.busy.len(), 0.0);
-            for (sum, busy) in self.core_busy_s.iter_mut().zip(&cores.busy) {
+        if let Some(cores) = &sample.cores {
+            self.core_busy_s.resize(cores.len(), 0.0);
+            for (sum, busy) in self.core_busy_s.iter_mut().zip(cores) {
                 *sum += busy * interval_s;
             }
-            let active = cores.busy.iter().filter(|busy| **busy > 0.5).count();
+            let active = cores.iter().filter(|busy| **busy > 0.5).count();
             self.active_core_s += active as f64 * interval_s;
             self.active_cores_peak = self.active_cores_peak.max(active);
-            self.history.push(sample.t_s, cores.busy.clone());
-            if let (Some(iowait), Some(steal)) = (cores.iowait, cores.steal) {
-                self.told_s += interval_s;
-                self.iowait_s += iowait * interval_s;
-                self.steal_s += steal * interval_s;
-            }
+            self.history.push(sample.t_s, cores.clone());
         }
+        let in_disk_wait = sample.in_disk_wait.map(|count| f64::from(u8::from(count > 0)));
+        for (mean, value) in [
+            (&mut self.iowait, sample.iowait),
+            (&mut self.steal, sample.steal),
+            (&mut self.throttled, sample.throttled),
+            (&mut self.cpu_pressure, sample.cpu_pressure),
+            (&mut self.io_pressure, sample.io_pressure),
+            (&mut self.memory_pressure, sample.memory_pressure),
+            (&mut self.in_disk_wait, in_disk_wait),
+        ] {
+            mean.add(value, interval_s);
+        }
+        self.allowed_cores = self.allowed_cores.max(sample.allowed_cores);
         self.parallelism_peak = self.parallelism_peak.into_iter().chain(sample.parallelism).reduce(f64::max);
-        if let Some(queue) = run_queue {
+        if let (Some(running), Some(waiting)) = (sample.running, sample.waiting) {
+            self.threads_told_s += interval_s;
             let total = self.run_queue.get_or_insert_default();
-            total.ran_s += queue.ran_s;
-            total.waited_s += queue.waited_s;
+            total.ran_s += running * interval_s;
+            total.waited_s += waiting * interval_s;
             // An interval in which nothing ran still counts, as one without a hot thread.
             let hot_s = |hot: &Option<Hot>| hot.as_ref().map_or(0.0, |hot| hot.cores * interval_s);
             *self.hottest_s.get_or_insert(0.0) += hot_s(&sample.hottest);
             self.next_hottest_s += hot_s(&sample.next_hottest);
-            if let Some(hot) = &sample.hottest {
-                *self.hottest_names.entry(hot.name.clone()).or_default() += hot.cores * interval_s;
-            }
-            if let Some(hot) = &sample.next_hottest {
-                *self.next_hottest_names.entry(hot.name.clone()).or_default() += hot.cores * interval_s;
+            let names = [&mut self.hottest_names, &mut self.next_hottest_names];
+            for (names, hot) in names.into_iter().zip([&sample.hottest, &sample.next_hottest]) {
+                if let Some(hot) = hot {
+                    *names.entry(hot.name.clone()).or_default() += hot_s(&Some(hot.clone()));
+                }
             }
         }
         self.load_1min_peak = self.load_1min_peak.into_iter().chain(sample.load_1min).reduce(f64::max);
@@ -98,6 +119,28 @@ impl Totals {
             let longest = names.iter().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(a.0)));
             longest.map(|(name, _)| name.clone())
         })
+    }
+}
+
+/// A mean over time of what was told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mean {
+    sum: f64,
+    time_s: f64,
+}
+
+impl Mean {
+    /// Adds a value that held for so long.
+    pub fn add(&mut self, value: Option<f64>, time_s: f64) {
+        if let Some(value) = value {
+            self.sum += value * time_s;
+            self.time_s += time_s;
+        }
+    }
+
+    /// The mean; `None` if nothing was told.
+    pub fn value(&self) -> Option<f64> {
+        (self.time_s > 0.0).then(|| self.sum / self.time_s)
     }
 }
 
@@ -160,19 +203,22 @@ mod tests {
     #[test]
     fn totals_weigh_samples_by_their_length() {
         let mut totals = Totals::default();
-        let cores = |busy: [f64; 2]| Cores { busy: busy.to_vec(), iowait: Some(0.5), steal: Some(0.0) };
-        let sample = |interval_s, parallelism, name: &str| Sample {
+        let sample = |interval_s, parallelism, name: &str, cores: [f64; 2]| Sample {
             interval_s,
             parallelism: Some(parallelism),
             hottest: Some(Hot { name: name.into(), cores: parallelism / 2.0 }),
+            cores: Some(cores.to_vec()),
+            iowait: Some(0.5),
             ..Sample::default()
         };
-        let queue = RunQueue { ran_s: 1.0, waited_s: 3.0 };
-        totals.add(&sample(3.0, 2.0, "a"), Some(&cores([1.0, 0.6])), Some(queue));
-        totals.add(&sample(1.0, 0.5, "b"), Some(&cores([0.4, 0.2])), None);
+        let first = sample(3.0, 2.0, "a", [1.0, 0.6]);
+        totals.add(&Sample { running: Some(1.0), waiting: Some(3.0), steal: Some(0.2), ..first });
+        totals.add(&sample(1.0, 0.5, "b", [0.4, 0.2]));
         assert_eq!((totals.samples, totals.time_s, totals.parallelism_peak), (2, 4.0, Some(2.0)));
         assert_eq!((totals.active_core_s, totals.active_cores_peak), (6.0, 2));
-        assert!((totals.core_busy_s[0] - 3.4).abs() < 1e-12 && (totals.iowait_s - 2.0).abs() < 1e-12);
+        assert!((totals.core_busy_s[0] - 3.4).abs() < 1e-12);
+        assert_eq!((totals.iowait.value(), totals.throttled.value()), (Some(0.5), None));
+        assert!((totals.steal.value().unwrap() - 0.2).abs() < 1e-12, "only of the time in which it was told");
         assert_eq!(totals.run_queue.and_then(waited_share), Some(0.75));
         assert_eq!(totals.names_of_hottest(), [Some("a".into()), None]);
     }

@@ -4,7 +4,7 @@ use crate::summary::Summary;
 use crate::verdict;
 
 /// More cores than this share lines, so that the summary stays at 20.
-const MOST_CORE_LINES: usize = 8;
+const MOST_CORE_LINES: usize = 5;
 
 impl Summary {
     /// One line.
@@ -38,6 +38,10 @@ impl Summary {
             let threads =
                 self.threads_peak.map_or(String::new(), |n| format!(", {}", counted(n, "thread", "threads")));
             row("memory", format!("{:.0} MB resident{processes}{threads} at most", bytes as f64 / 1e6));
+        }
+        if let Some(bytes) = self.passed_bytes {
+            let (bytes, wall_s) = (bytes as f64 / 1e6, self.wall_s.max(1e-9));
+            row("passed", format!("{bytes:.1} MB, {:.1} MB a second", bytes / wall_s));
         }
         if !self.left_running.is_empty() {
             let named =
@@ -83,18 +87,29 @@ impl Summary {
             let next = next.map_or(String::new(), |next| format!("; next {:?} {:.2}", next.name, next.cores));
             row("hottest", format!("thread {:?} {:.2} of a core{next}", hottest.name, hottest.cores));
         }
-        let percent = |share: Option<f64>| {
-            share.map_or("unknown".to_owned(), |share| format!("{:.1} %", share * 100.0))
-        };
-        let load = self.load_1min_peak.map_or("unknown".to_owned(), |load| format!("{load:.2}"));
-        let own = self.own_cpu_s / self.wall_s.max(1e-9) * 100.0;
+        let shares = [
+            ("idle for disk", self.iowait),
+            ("stolen", self.steal),
+            ("throttled", self.throttled),
+            ("pressure cpu", self.cpu_pressure),
+            ("io", self.io_pressure),
+            ("memory", self.memory_pressure),
+        ];
+        // What the system does not tell is left out; the file says null.
+        let told =
+            shares.iter().filter_map(|(name, share)| Some(format!("{name} {:.0} %", (*share)? * 100.0)));
+        let load = self.load_1min_peak.map(|load| format!("load {load:.2}"));
+        row("machine", load.into_iter().chain(told).collect::<Vec<_>>().join(", "));
+        if let (Some(efficiency), Some(performance)) = (self.efficiency_busy, self.performance_busy) {
+            let (efficiency, performance) = (efficiency * 100.0, performance * 100.0);
+            row(
+                "kinds",
+                format!("efficiency cores {efficiency:.0} % busy, performance cores {performance:.0} %"),
+            );
+        }
         row(
-            "machine",
-            format!(
-                "load {load}, idle for disk {}, stolen {}; cpumon itself {own:.2} % of a core",
-                percent(self.iowait),
-                percent(self.steal)
-            ),
+            "cpumon",
+            format!("took {:.2} % of a core itself", self.own_cpu_s / self.wall_s.max(1e-9) * 100.0),
         );
     }
 
@@ -111,7 +126,7 @@ fn counted(count: u32, one: &str, more: &str) -> String {
 }
 
 /// A block as high as the share.
-fn block(share: f64) -> char {
+pub fn block(share: f64) -> char {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     BLOCKS[((share.clamp(0.0, 1.0) * 8.0) as usize).min(7)]
 }
@@ -123,9 +138,15 @@ fn seconds(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::platform::{Member, RunQueue};
+    use crate::platform::{CoreKind, Member, RunQueue};
     use crate::summary::Outcome;
-    use crate::totals::Totals;
+    use crate::totals::{Mean, Totals};
+
+    fn mean(value: f64) -> Mean {
+        let mut mean = Mean::default();
+        mean.add(Some(value), 10.0);
+        mean
+    }
 
     fn summary(cores: usize, samples: usize) -> Summary {
         let mut totals = Totals {
@@ -135,8 +156,14 @@ mod tests {
             active_core_s: 20.0,
             active_cores_peak: 2,
             parallelism_peak: Some(1.999),
-            told_s: 10.0,
+            iowait: mean(0.01),
+            steal: mean(0.0),
+            throttled: mean(0.0),
+            cpu_pressure: mean(0.1),
+            io_pressure: mean(0.0),
+            memory_pressure: mean(0.0),
             run_queue: Some(RunQueue { ran_s: 97.0, waited_s: 3.0 }),
+            threads_told_s: 10.0,
             hottest_s: Some(9.9),
             next_hottest_s: 9.4,
             resident_peak_bytes: Some(812_000_000),
@@ -154,6 +181,8 @@ mod tests {
             user_and_system_s: Some((19.0, 0.3)),
             effective_cores: 2.0,
             whole_machine: false,
+            core_kinds: [CoreKind::Efficiency, CoreKind::Performance].repeat(cores),
+            passed_bytes: Some(1_000_000),
             left_running: (0..9).map(|pid| Member { pid, name: "daemon".into() }).collect(),
             own_cpu_s: 0.003,
         };
@@ -173,7 +202,7 @@ mod tests {
             assert!(full.lines().count() <= 20, "{full}");
             assert!(full.lines().all(|line| line.chars().count() <= 110), "{full}");
         }
-        assert!(summary(16, 20).full().contains("core 14-15"));
+        assert!(summary(16, 20).full().contains("core 12-15"));
     }
 
     #[test]

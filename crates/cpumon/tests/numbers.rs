@@ -8,74 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use common::{code_of, cpumon, lines, measured, of_kind, send, until};
+use common::{BUSY, code_of, cpumon, lines, measured, of_kind, send, until};
 use serde_json::Value;
-
-/// About a second of work for a shell.
-const BUSY: &str = "i=0; while [ $i -lt 700000 ]; do i=$((i+1)); done";
-
-/// Runs a script and gives the summary line, after comparing its parallelism with the kernel's.
-fn summary_of(script: &str) -> Value {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("run.jsonl");
-    let words =
-        ["--quiet", "--interval", "100ms", "--output", file.to_str().unwrap(), "--", "sh", "-c", script];
-    let usage = measured(cpumon(&words));
-    assert_eq!(usage.code, 0);
-    let all = lines(&file);
-    assert_eq!((&all[0]["kind"], &all[0]["schema"]), (&"header".into(), &1.into()));
-    let summary = (*of_kind(&all, "summary").last().unwrap()).clone();
-    let own_cpu_s = summary["own_cpu_s"].as_f64().unwrap();
-    let expected = (usage.cpu_s - own_cpu_s) / usage.wall_s;
-    let parallelism = summary["parallelism"].as_f64().unwrap();
-    assert!((parallelism - expected).abs() <= expected * 0.05 + 0.01, "{parallelism} instead of {expected}");
-    summary
-}
-
-fn finding(summary: &Value) -> &str {
-    summary["verdict"]["finding"].as_str().unwrap()
-}
-
-#[test]
-fn one_busy_thread_is_one_core_and_two_are_two() {
-    let one = summary_of(BUSY);
-    let samples = one["samples"].as_u64().unwrap();
-    assert!(samples >= 3, "{one}");
-    // What else runs on the machine may take cores away, so the verdict is one of those that fit.
-    assert!(["serial", "contended", "waiting", "well_used"].contains(&finding(&one)), "{one}");
-    assert!(one["parallelism"].as_f64().unwrap() < 1.05, "{one}");
-    let two = summary_of(&format!("({BUSY}) & {BUSY}; wait"));
-    assert!(two["parallelism"].as_f64().unwrap() > one["parallelism"].as_f64().unwrap() * 0.9, "{two}");
-    assert!(two["cpu_s"].as_f64().unwrap() > one["cpu_s"].as_f64().unwrap() * 1.5, "{one} {two}");
-}
-
-#[test]
-fn a_sleeper_waits() {
-    let summary = summary_of("sleep 1");
-    assert_eq!(finding(&summary), "waiting", "{summary}");
-    assert!(summary["parallelism"].as_f64().unwrap() < 0.05, "{summary}");
-}
-
-#[test]
-fn children_that_end_between_samples_are_counted() {
-    let summary = summary_of("i=0; while [ $i -lt 500 ]; do /bin/sh -c : ; i=$((i+1)); done");
-    assert!(summary["cpu_s"].as_f64().unwrap() > 0.05, "{summary}");
-}
-
-#[test]
-fn a_daemon_that_ended_is_counted() {
-    if !cfg!(target_os = "linux") {
-        return;
-    }
-    // The busy shell loses its parent at once, and only cpumon can wait for it.
-    let directory = tempfile::tempdir().unwrap();
-    let done = directory.path().join("done");
-    let done = done.to_str().unwrap();
-    let script =
-        format!("(sh -c '{BUSY}; echo > {done}' &); while [ ! -e {done} ]; do sleep 0.05; done; sleep 0.2");
-    let summary = summary_of(&script);
-    assert!(summary["cpu_s"].as_f64().unwrap() > 0.1, "{summary}");
-}
 
 #[test]
 fn samples_add_up_to_the_total() {

@@ -11,8 +11,7 @@ use common::{around, code_of, cpumon, send, until};
 
 #[test]
 fn every_exit_code_is_passed_on() {
-    for code in 0..50 {
-        let code = code * 5 + i32::from(code == 49) * 10;
+    for code in (0..=255).filter(|code| code % 5 != 3) {
         assert_eq!(around(&["--quiet"], &format!("exit {code}")).status.code(), Some(code));
     }
 }

@@ -1,14 +1,21 @@
 //! Linux, read through `/proc`.
 
 mod cores;
+mod files;
+mod inside;
 mod limits;
+mod machine;
+mod stat;
+mod threads;
 mod tree;
 
 use std::time::Duration;
 
 use super::{Cores, Root, Tree};
 
+pub use inside::{core_kinds, look_into};
 pub use limits::effective_cores;
+pub use machine::MachineReader;
 
 /// The kernel counts a core's time in ticks of 10 ms; below five of them a share means nothing.
 pub const LEAST_INTERVAL: Duration = Duration::from_millis(50);

@@ -8,15 +8,17 @@ mod linux;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
 
-use std::time::{Duration, Instant};
-
 use serde::{Deserialize, Serialize};
 use sysinfo::System;
 
 #[cfg(target_os = "linux")]
-pub use linux::{LEAST_INTERVAL, Probe, adopt_orphans, effective_cores};
+pub use linux::{
+    LEAST_INTERVAL, MachineReader, Probe, adopt_orphans, core_kinds, effective_cores, look_into,
+};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{LEAST_INTERVAL, Probe, adopt_orphans, effective_cores};
+pub use portable::{
+    LEAST_INTERVAL, MachineReader, Probe, adopt_orphans, core_kinds, effective_cores, look_into,
+};
 
 /// Whose processes are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,9 @@ pub enum Root {
     Own,
     /// A process and everything that descends from it.
     Process(u32),
+    /// The children of our parent in our process group, and what descends from them, without this process:
+    /// the other stages of a pipeline.
+    Siblings,
 }
 
 /// What the cores did since the last look.
@@ -55,6 +60,10 @@ pub struct Tree {
     pub run_queue: Option<RunQueue>,
     /// The two threads that ran most since the last look.
     pub hottest: Vec<HotThread>,
+    /// Members whose main thread was waiting for a disk at this moment.
+    pub in_disk_wait: Option<u32>,
+    /// How many cores the threads that worked since the last look may use, all together.
+    pub allowed_cores: Option<u32>,
 }
 
 /// One process.
@@ -93,54 +102,48 @@ pub fn describe() -> (Option<String>, Option<String>) {
     (brand, System::long_os_version().ok())
 }
 
-/// What the whole machine has left, and how many want it.
+/// How many cores the machine has that work at present.
+pub fn machine_cores() -> usize {
+    // SAFETY: sysconf reads a number of the system.
+    unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }.max(1) as usize
+}
+
+/// What the whole machine has left, and how many want it. Shares are of the time since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Machine {
     /// Average number of threads that ran or were ready over the last minute.
     pub load_1min: Option<f64>,
     /// Bytes of memory that are free or can be freed.
     pub available_bytes: Option<u64>,
+    /// Share in which some thread was ready and had no core.
+    pub cpu_pressure: Option<f64>,
+    /// Share in which some thread waited for a disk.
+    pub io_pressure: Option<f64>,
+    /// Share in which some thread waited for memory.
+    pub memory_pressure: Option<f64>,
+    /// Of the periods of a quota on cores, the share in which it ran out; `None` without a quota.
+    pub throttled: Option<f64>,
 }
 
-/// Reads [`Machine`] through `sysinfo`.
-pub struct MachineReader {
-    system: Option<System>,
-    last: Option<(Instant, Machine)>,
+/// Which of a machine's kinds of core one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CoreKind {
+    /// Slower, and easy on the battery.
+    Efficiency,
+    /// Fast.
+    Performance,
 }
 
-/// These numbers move slowly and cost more to read than all the others, so they are read once in this time.
-const MACHINE_EVERY: Duration = Duration::from_secs(1);
-
-impl MachineReader {
-    /// A reader that has not read yet.
-    pub fn new() -> Self {
-        Self { system: System::new().ok(), last: None }
-    }
-
-    /// The numbers, of a second ago at most.
-    pub fn read(&mut self) -> Machine {
-        if let Some((at, machine)) = self.last
-            && at.elapsed() < MACHINE_EVERY
-        {
-            return machine;
-        }
-        let available_bytes = self.system.as_mut().map(|system| {
-            system.refresh_memory();
-            system.available_memory()
-        });
-        let machine = Machine {
-            load_1min: System::load_average().ok().map(|load| load.one),
-            available_bytes: available_bytes.filter(|bytes| *bytes > 0),
-        };
-        self.last = Some((Instant::now(), machine));
-        machine
-    }
-}
-
-impl Default for MachineReader {
-    fn default() -> Self {
-        Self::new()
-    }
+/// What can be seen of one process from outside that tells which thread pools it has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inside {
+    /// Files mapped into its memory.
+    pub mapped: Vec<String>,
+    /// Names of its threads.
+    pub threads: Vec<String>,
+    /// Its environment when it was started, `NAME=value`; `None` if the system does not tell.
+    pub environment: Option<Vec<String>>,
 }
 
 /// CPU time of this process itself, in seconds, so that what watching costs can be said.

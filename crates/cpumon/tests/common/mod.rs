@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+/// About a second of work for a shell.
+pub const BUSY: &str = "i=0; while [ $i -lt 500000 ]; do i=$((i+1)); done";
+
 /// A command line of cpumon.
 pub fn cpumon(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpumon"));
@@ -83,4 +86,35 @@ pub fn code_of(mut child: Child) -> i32 {
 pub fn send(child: &Child, signal: i32) {
     // SAFETY: kill takes plain numbers; the child has not been waited for, so the number is its own.
     assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+}
+
+/// Runs a script and gives the summary line, after comparing its parallelism with the kernel's.
+pub fn summary_of(script: &str) -> Value {
+    summary_of_command(&[], script)
+}
+
+/// The same, with cpumon itself behind `before`, such as `taskset -c 0`.
+pub fn summary_of_command(before: &[&str], script: &str) -> Value {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("run.jsonl");
+    let program = env!("CARGO_BIN_EXE_cpumon");
+    let mine = [program, "--quiet", "--interval", "100ms", "--output", file.to_str().unwrap(), "--"];
+    let words = [before, &mine, &["sh", "-c", script]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null());
+    let usage = measured(command);
+    assert_eq!(usage.code, 0);
+    let all = lines(&file);
+    assert_eq!((&all[0]["kind"], &all[0]["schema"]), (&"header".into(), &1.into()));
+    let summary = (*of_kind(&all, "summary").last().unwrap()).clone();
+    let own_cpu_s = summary["own_cpu_s"].as_f64().unwrap();
+    let expected = (usage.cpu_s - own_cpu_s) / usage.wall_s;
+    let parallelism = summary["parallelism"].as_f64().unwrap();
+    assert!((parallelism - expected).abs() <= expected * 0.05 + 0.01, "{parallelism} instead of {expected}");
+    summary
+}
+
+/// What was found.
+pub fn finding(summary: &Value) -> &str {
+    summary["verdict"]["finding"].as_str().unwrap()
 }

@@ -1,7 +1,7 @@
 //! How many cores a process may really use: its affinity, and the quotas of its control groups.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Cores that process `pid` (or this one) may use at once; with a quota this need not be a whole number.
 pub fn effective_cores(pid: Option<u32>) -> f64 {
@@ -9,44 +9,77 @@ pub fn effective_cores(pid: Option<u32>) -> f64 {
     let read = |name: &str| fs::read_to_string(format!("{process}/{name}")).ok();
     let allowed = read("status").and_then(|status| allowed_cores(&status));
     let allowed = allowed.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
-    let quota = read("cgroup").and_then(|groups| quota(Path::new("/sys/fs/cgroup"), &groups));
+    let quota = read("cgroup").and_then(|groups| quota(Path::new(MOUNT), &groups));
     quota.map_or(allowed as f64, |quota| quota.min(allowed as f64))
 }
 
 /// The number of cores in the line `Cpus_allowed_list: 0-3,8`.
 fn allowed_cores(status: &str) -> Option<usize> {
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    let mut count = 0;
-    for part in list.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        count += last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)? + 1;
-    }
-    Some(count)
+    cores_in(list.trim()).map(|cores| cores.len())
 }
 
-/// The tightest quota over the groups named in `/proc/PID/cgroup` and everything above them, in cores. Both
-/// versions of control groups are looked at, as systems mix them.
-fn quota(mount: &Path, groups: &str) -> Option<f64> {
-    let mut tightest: Option<f64> = None;
-    for line in groups.lines() {
+/// The cores in a list such as `0-3,8`.
+pub fn cores_in(list: &str) -> Option<Vec<usize>> {
+    let mut cores = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse::<usize>().ok()?, last.parse::<usize>().ok()?);
+        if last < first || last > 65_536 {
+            return None;
+        }
+        cores.extend(first..=last);
+    }
+    Some(cores)
+}
+
+/// The `cpu.stat` files of all groups that limit `pid` (or this process) by a quota.
+pub fn throttling_files(pid: Option<u32>) -> Vec<PathBuf> {
+    let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    let Ok(text) = fs::read_to_string(format!("/proc/{process}/cgroup")) else { return Vec::new() };
+    let limiting = groups(Path::new(MOUNT), &text).into_iter().filter(|group| group.quota().is_some());
+    limiting.map(|group| group.path.join("cpu.stat")).collect()
+}
+
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// The tightest quota over the groups named in `/proc/PID/cgroup` and everything above them, in cores.
+fn quota(mount: &Path, text: &str) -> Option<f64> {
+    groups(mount, text).iter().filter_map(Group::quota).reduce(f64::min)
+}
+
+/// A control group that may limit cores.
+struct Group {
+    path: PathBuf,
+    is_v2: bool,
+}
+
+impl Group {
+    fn quota(&self) -> Option<f64> {
+        if self.is_v2 { read_v2(&self.path) } else { read_v1(&self.path) }
+    }
+}
+
+/// The groups named in `/proc/PID/cgroup` and everything above them. Both versions of control groups are looked
+/// at, as systems mix them.
+fn groups(mount: &Path, text: &str) -> Vec<Group> {
+    let mut found = Vec::new();
+    for line in text.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-        let found = if controllers.is_empty() {
-            let bases = [mount.to_owned(), mount.join("unified")];
-            bases.iter().filter_map(|base| tightest_above(base, path, read_v2)).reduce(f64::min)
+        let is_v2 = controllers.is_empty();
+        let bases = if is_v2 {
+            vec![mount.to_owned(), mount.join("unified")]
         } else if controllers.split(',').any(|controller| controller == "cpu") {
-            tightest_above(&mount.join(controllers), path, read_v1)
+            vec![mount.join(controllers)]
         } else {
-            None
+            continue;
         };
-        tightest = tightest.into_iter().chain(found).reduce(f64::min);
+        let path = Path::new(path.trim_start_matches('/'));
+        let above = |base: &PathBuf| path.ancestors().map(|group| base.join(group)).collect::<Vec<_>>();
+        found.extend(bases.iter().flat_map(above).map(|path| Group { path, is_v2 }));
     }
-    tightest
-}
-
-fn tightest_above(base: &Path, path: &str, read: impl Fn(&Path) -> Option<f64>) -> Option<f64> {
-    let path = Path::new(path.trim_start_matches('/'));
-    path.ancestors().filter_map(|group| read(&base.join(group))).reduce(f64::min)
+    found
 }
 
 /// `cpu.max` holds `QUOTA PERIOD` in microseconds, or `max PERIOD`.

@@ -1,34 +1,27 @@
 //! A tree of processes, from `/proc/PID/stat` and `/proc/PID/task`.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 
-use crate::platform::{HotThread, Member, Root, Tree};
+use super::files::{Files, Kind};
+use super::stat::{Stat, parse_stat};
+use super::threads::{Threads, ThreadsLook};
+use crate::platform::{Member, Root, Tree};
 
 pub struct TreeReader {
     root: Root,
+    parent: u32,
     /// When the followed process started, in ticks since boot: its number alone could be somebody else's by now.
     root_started: Option<u64>,
     ticks_a_second: f64,
     page_bytes: u64,
     lists_children: bool,
-    /// For each thread the nanoseconds that it ran and waited, at the last look.
-    threads: HashMap<u32, (u64, u64)>,
-    first: bool,
-    buffer: String,
-}
-
-/// The fields of `/proc/PID/stat` that are used here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stat {
-    name: String,
-    state: char,
-    parent: u32,
-    ticks: u64,
-    threads: u32,
-    started: u64,
-    resident_pages: u64,
+    files: Files,
+    threads: Threads,
+    /// The other stages of a pipeline: when each started and what it had used at the last look.
+    siblings: HashMap<u32, (u64, u64)>,
+    /// What stages that ended had used when they were last seen.
+    ended_ticks: u64,
 }
 
 impl TreeReader {
@@ -36,102 +29,110 @@ impl TreeReader {
         // SAFETY: sysconf reads a constant of the system.
         let (ticks, page) = unsafe { (libc::sysconf(libc::_SC_CLK_TCK), libc::sysconf(libc::_SC_PAGESIZE)) };
         let own = std::process::id();
-        let mut buffer = String::new();
+        let mut files = Files::default();
         let root_started = match root {
-            Root::Process(pid) => read_stat(pid, &mut buffer).map(|stat| stat.started),
-            Root::Own | Root::Machine => None,
+            Root::Process(pid) => read_stat(pid, &mut files).map(|stat| stat.started),
+            Root::Own | Root::Machine | Root::Siblings => None,
         };
         Self {
             root,
+            parent: std::os::unix::process::parent_id(),
             root_started,
             ticks_a_second: ticks.max(1) as f64,
             page_bytes: page.max(1) as u64,
             // The kernel may have been built without these files.
             lists_children: fs::exists(format!("/proc/{own}/task/{own}/children")).unwrap_or(false),
-            threads: HashMap::new(),
-            first: true,
-            buffer,
+            files,
+            threads: Threads::default(),
+            siblings: HashMap::new(),
+            ended_ticks: 0,
         }
     }
 
     pub fn read(&mut self) -> Option<Tree> {
-        let (start, counts_start) = match self.root {
-            Root::Machine => return None,
-            Root::Own => (std::process::id(), false),
-            Root::Process(pid) => (pid, true),
-        };
-        if counts_start {
-            let stat = read_stat(start, &mut self.buffer)?;
-            if Some(stat.started) != self.root_started || matches!(stat.state, 'Z' | 'X') {
-                return None;
-            }
+        if self.root == Root::Machine {
+            return None;
         }
-        let parents = if self.lists_children { None } else { Some(all_parents(&mut self.buffer)) };
+        self.files.begin();
+        let own = std::process::id();
+        let parents = if self.lists_children { None } else { Some(all_parents(&mut self.files)) };
         let mut look = Look::default();
-        let (mut queue, mut seen) = (vec![start], HashSet::from([start]));
-        let mut children = Vec::new();
-        while let Some(pid) = queue.pop() {
-            children.clear();
-            let counted = counts_start || pid != start;
-            self.look_at(pid, counted, &mut look, &mut children);
-            if let Some(parents) = &parents {
-                children.extend(parents.iter().filter(|link| link.1 == pid).map(|link| link.0));
+        let mut queue = match self.root {
+            Root::Process(pid) => {
+                let stat = read_stat(pid, &mut self.files)?;
+                if Some(stat.started) != self.root_started || matches!(stat.state, 'Z' | 'X') {
+                    return None;
+                }
+                vec![pid]
             }
-            queue.extend(children.iter().copied().filter(|child| seen.insert(*child)));
+            // This process starts the command in its first thread, and adopts orphans there.
+            Root::Own => self.children_of(own, own, parents.as_deref()),
+            _ => self.siblings_of(own, parents.as_deref()),
+        };
+        let mut seen: HashSet<u32> = queue.iter().copied().chain([own]).collect();
+        while let Some(pid) = queue.pop() {
+            let children = self.look_at(pid, parents.as_deref(), &mut look);
+            queue.extend(children.into_iter().filter(|child| seen.insert(*child)));
         }
-        self.threads = look.threads;
-        self.first = false;
-        look.tree.cpu_s = look.ticks as f64 / self.ticks_a_second;
-        look.tree.hottest =
-            look.hottest.iter().filter_map(|(pid, tid, ran)| hot_thread(*pid, *tid, *ran)).collect();
+        self.threads.finish(&mut look.threads, &mut look.tree);
+        look.tree.cpu_s = (look.ticks + self.ended_ticks) as f64 / self.ticks_a_second;
         Some(look.tree)
     }
 
-    fn look_at(&mut self, pid: u32, counted: bool, look: &mut Look, children: &mut Vec<u32>) {
-        if counted {
-            let Some(stat) = read_stat(pid, &mut self.buffer) else { return };
-            look.ticks += stat.ticks;
-            look.tree.resident_bytes += stat.resident_pages * self.page_bytes;
-            look.tree.threads = Some(look.tree.threads.unwrap_or(0) + stat.threads);
-            look.tree.members.push(Member { pid, name: stat.name });
+    fn look_at(&mut self, pid: u32, parents: Option<&[(u32, u32)]>, look: &mut Look) -> Vec<u32> {
+        let Some(stat) = read_stat(pid, &mut self.files) else { return Vec::new() };
+        look.ticks += stat.ticks;
+        look.tree.resident_bytes += stat.resident_pages * self.page_bytes;
+        *look.tree.threads.get_or_insert(0) += stat.threads;
+        *look.tree.in_disk_wait.get_or_insert(0) += u32::from(stat.state == 'D');
+        look.tree.members.push(Member { pid, name: stat.name });
+        let mut children = Vec::new();
+        for tid in self.threads.of(pid, stat.threads, &mut self.files, &mut look.threads) {
+            children.extend(self.children_of(pid, tid, parents));
         }
-        if !counted {
-            // This process starts the command in its first thread, and adopts orphans there.
-            self.list_children(pid, pid, children);
-            return;
-        }
-        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return };
-        for task in tasks.flatten() {
-            let Some(tid) = task.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            self.list_children(pid, tid, children);
-            if read(&format!("/proc/{pid}/task/{tid}/schedstat"), &mut self.buffer).is_some() {
-                let mut words = self.buffer.split_ascii_whitespace().filter_map(|word| word.parse().ok());
-                if let (Some(ran), Some(waited)) = (words.next(), words.next()) {
-                    self.count_thread(pid, tid, (ran, waited), look);
-                }
+        children
+    }
+
+    fn children_of(&mut self, pid: u32, tid: u32, parents: Option<&[(u32, u32)]>) -> Vec<u32> {
+        match parents {
+            // Only the whole process is known to be the parent; its first thread stands for it.
+            Some(parents) if pid == tid => {
+                parents.iter().filter(|link| link.1 == pid).map(|link| link.0).collect()
+            }
+            Some(_) => Vec::new(),
+            None => {
+                let text = self.files.read(pid, tid, Kind::Children).unwrap_or_default();
+                text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
             }
         }
     }
 
-    fn list_children(&mut self, pid: u32, tid: u32, children: &mut Vec<u32>) {
-        if self.lists_children
-            && read(&format!("/proc/{pid}/task/{tid}/children"), &mut self.buffer).is_some()
-        {
-            children.extend(self.buffer.split_ascii_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+    /// The other stages of the pipeline: children of our parent in our process group. What one had used when it
+    /// was last seen is kept, as only its parent learns more.
+    fn siblings_of(&mut self, own: u32, parents: Option<&[(u32, u32)]>) -> Vec<u32> {
+        // SAFETY: both calls take plain numbers and only look.
+        let is_in_our_group = |pid: u32| unsafe { libc::getpgid(pid as i32) == libc::getpgrp() };
+        let mut candidates = self.children_of(self.parent, self.parent, parents);
+        candidates.retain(|pid| *pid != own && is_in_our_group(*pid));
+        candidates.extend(self.siblings.keys());
+        candidates.sort_unstable();
+        candidates.dedup();
+        let last = std::mem::take(&mut self.siblings);
+        for pid in candidates {
+            let now = read_stat(pid, &mut self.files);
+            let before = last.get(&pid);
+            match (now, before) {
+                (Some(now), Some((started, _))) if now.started == *started => {
+                    self.siblings.insert(pid, (now.started, now.ticks));
+                }
+                (Some(now), None) => {
+                    self.siblings.insert(pid, (now.started, now.ticks));
+                }
+                (_, Some((_, ticks))) => self.ended_ticks += ticks,
+                (None, None) => {}
+            }
         }
-    }
-
-    fn count_thread(&self, pid: u32, tid: u32, now: (u64, u64), look: &mut Look) {
-        look.threads.insert(tid, now);
-        // A thread that was not there at the last look has done everything since then, except at the first look.
-        let last = self.threads.get(&tid).copied().unwrap_or(if self.first { now } else { (0, 0) });
-        let (ran, waited) = (now.0.saturating_sub(last.0), now.1.saturating_sub(last.1));
-        let run_queue = look.tree.run_queue.get_or_insert_default();
-        run_queue.ran_s += ran as f64 / 1e9;
-        run_queue.waited_s += waited as f64 / 1e9;
-        look.hottest.push((pid, tid, ran));
-        look.hottest.sort_by_key(|thread| std::cmp::Reverse(thread.2));
-        look.hottest.truncate(2);
+        self.siblings.keys().copied().collect()
     }
 }
 
@@ -140,91 +141,24 @@ impl TreeReader {
 struct Look {
     tree: Tree,
     ticks: u64,
-    threads: HashMap<u32, (u64, u64)>,
-    hottest: Vec<(u32, u32, u64)>,
+    threads: ThreadsLook,
 }
 
-fn hot_thread(pid: u32, tid: u32, ran_ns: u64) -> Option<HotThread> {
-    let mut name = String::new();
-    read(&format!("/proc/{pid}/task/{tid}/comm"), &mut name)?;
-    Some(HotThread { name: name.trim().to_owned(), ran_s: ran_ns as f64 / 1e9 })
-}
-
-/// Reads a small file of `/proc` in as few calls as there can be: this is most of what a sample costs.
-fn read(path: &str, buffer: &mut String) -> Option<()> {
-    /// The kernel hands out less than this in one piece; from there on an end must be seen to be believed.
-    const ONE_PIECE: usize = 1024;
-    let mut file = File::open(path).ok()?;
-    let mut bytes = std::mem::take(buffer).into_bytes();
-    let mut length = 0;
-    loop {
-        bytes.resize(length + 2 * ONE_PIECE, 0);
-        // A process that ends while it is read gives an error.
-        let more = file.read(&mut bytes[length..]).ok()?;
-        length += more;
-        if more == 0 || length < ONE_PIECE {
-            break;
-        }
-    }
-    bytes.truncate(length);
-    // A name may hold bytes that are no text.
-    *buffer = String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    Some(())
-}
-
-fn read_stat(pid: u32, buffer: &mut String) -> Option<Stat> {
-    read(&format!("/proc/{pid}/stat"), buffer)?;
-    parse_stat(buffer)
-}
-
-/// Reads one line of `/proc/PID/stat`. The name stands in parentheses and may itself hold some.
-fn parse_stat(text: &str) -> Option<Stat> {
-    let (before, after) = text.rsplit_once(')')?;
-    let name = before.split_once('(')?.1.to_owned();
-    let words: Vec<&str> = after.split_ascii_whitespace().collect();
-    let number = |position: usize| words.get(position)?.parse::<u64>().ok();
-    // User and system time of the process, and of the children that it waited for.
-    let ticks = (11..=14).map(number).sum::<Option<u64>>()?;
-    Some(Stat {
-        name,
-        state: words.first()?.chars().next()?,
-        parent: number(1)? as u32,
-        ticks,
-        threads: number(17)? as u32,
-        started: number(19)?,
-        resident_pages: number(21)?,
-    })
+fn read_stat(pid: u32, files: &mut Files) -> Option<Stat> {
+    parse_stat(files.read(pid, pid, Kind::Stat)?)
 }
 
 /// Every process and its parent, where the kernel does not list children.
-fn all_parents(buffer: &mut String) -> Vec<(u32, u32)> {
+fn all_parents(files: &mut Files) -> Vec<(u32, u32)> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| Some((pid, read_stat(pid, buffer)?.parent))).collect()
+    pids.filter_map(|pid| Some((pid, read_stat(pid, files)?.parent))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::process::{Child, Command};
-
-    #[test]
-    fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let text = "42 (a) b (c) S 7 42 42 0 -1 4194304 1 2 3 4 100 20 3 1 20 0 5 0 9999 1000 77 184467 1";
-        let stat = parse_stat(text).unwrap();
-        let expected = Stat {
-            name: "a) b (c".into(),
-            state: 'S',
-            parent: 7,
-            ticks: 124,
-            threads: 5,
-            started: 9999,
-            resident_pages: 77,
-        };
-        assert_eq!(stat, expected);
-        assert_eq!(parse_stat("42 (short) S 7"), None);
-    }
 
     struct Ended(Child);
 

@@ -1,0 +1,149 @@
+//! What is written can be read again: replay, compare, CSV, JSON, and the exit code of --fail-below.
+#![expect(clippy::unwrap_used, reason = "a test program fails where something unexpected is")]
+
+#[allow(dead_code, reason = "each test program uses its part of the harness")]
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{BUSY, around, code_of, cpumon, lines, send};
+use serde_json::Value;
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_replay_says_what_the_run_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (file, short) = (path("run.jsonl"), path("short.jsonl"));
+    let run = around(&["--interval", "100ms", "--output", &file], BUSY);
+    let replayed = cpumon(&["replay", &file, "--plot", &path("cores.svg")]).output().unwrap();
+    assert!(replayed.status.success());
+    assert_eq!(text(replayed.stdout), text(run.stderr));
+    assert!(std::fs::read_to_string(path("cores.svg")).unwrap().contains("core 0"));
+
+    // As after a kill in the middle of a line.
+    let all = std::fs::read_to_string(&file).unwrap();
+    let cut = all.find("\"kind\":\"summary\"").unwrap();
+    std::fs::write(&short, &all[..cut]).unwrap();
+    let replayed = cpumon(&["replay", "--json", &short]).output().unwrap();
+    assert!(text(replayed.stderr).contains("the run was cut off"));
+    let of_samples: Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    let whole = lines(std::path::Path::new(&file));
+    assert_eq!(of_samples["core_busy"], whole.last().unwrap()["core_busy"]);
+    assert_eq!(of_samples["samples"], whole.last().unwrap()["samples"]);
+
+    let compared = cpumon(&["compare", &file, &file]).output().unwrap();
+    assert!(text(compared.stdout).ends_with("as fast as before, with 1.00 times the CPU time\n"));
+    let compared = cpumon(&["compare", "--json", &file, &short]).output().unwrap();
+    let compared: Value = serde_json::from_slice(&compared.stdout).unwrap();
+    assert_eq!(compared["before"]["wall_s"], whole.last().unwrap()["wall_s"]);
+
+    for wrong in [path("missing"), path("cores.svg")] {
+        let output = cpumon(&["replay", &wrong]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(output.stderr).contains(&wrong));
+    }
+}
+
+#[test]
+fn a_table_has_a_row_a_sample() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("run.csv");
+    assert!(
+        around(&["--quiet", "--interval", "50ms", "-o", file.to_str().unwrap()], "sleep 0.5")
+            .status
+            .success()
+    );
+    let table = std::fs::read_to_string(file).unwrap();
+    let widths: Vec<usize> = table.lines().map(|row| row.split(',').count()).collect();
+    assert!(widths.len() > 4 && widths.iter().all(|width| *width == widths[0]), "{table}");
+    let header: Vec<&str> = table.lines().next().unwrap().split(',').collect();
+    assert!(header[0] == "t_s" && header.contains(&"core_0"), "{header:?}");
+}
+
+#[test]
+fn a_summary_in_json_goes_where_words_would_not_disturb() {
+    let run = around(&["--json"], "echo data");
+    assert_eq!(run.stdout, b"data\n");
+    let summary: Value = serde_json::from_slice(&run.stderr).unwrap();
+    assert_eq!((&summary["exit_code"], &summary["verdict"]["finding"]), (&0.into(), &"too_short".into()));
+    let machine = cpumon(&["--json", "--duration", "250ms"]).output().unwrap();
+    let summary: Value = serde_json::from_slice(&machine.stdout).unwrap();
+    assert_eq!(summary["subject"], "the machine");
+    assert!(machine.stderr.is_empty());
+}
+
+#[test]
+fn little_use_can_be_made_a_failure() {
+    let check = |least: &str, script: &str, code| {
+        let run = around(&["--summary", "none", "--fail-below", least], script);
+        assert_eq!(run.status.code(), Some(code), "{least} {script}");
+        text(run.stderr)
+    };
+    assert!(check("0.5", "sleep 0.3", 1).contains("less than 0.5 (--fail-below)"));
+    assert_eq!(check("0", "sleep 0.3", 0), "");
+    // The command's own failure is worth more.
+    check("0.5", "sleep 0.3; exit 9", 9);
+}
+
+#[test]
+fn metrics_are_served_while_the_command_runs() {
+    let mut child =
+        cpumon(&["--summary", "none", "--interval", "50ms", "--prometheus", "0", "--", "sleep", "30"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address =
+        line.trim().strip_prefix("cpumon: metrics at http://").unwrap().strip_suffix("/metrics").unwrap();
+    assert!(address.starts_with("127.0.0.1:"), "{address}");
+    std::thread::sleep(Duration::from_millis(200));
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.contains("\ncpumon_threads 1\n") && answer.contains("cpumon_core_busy_ratio{core=\"0\"}"),
+        "{answer}"
+    );
+    let taken = cpumon(&["--prometheus", address, "--", "true"]).output().unwrap();
+    assert_eq!(taken.status.code(), Some(125));
+    // A client that says nothing does not keep the run from ending.
+    let silent = TcpStream::connect(address).unwrap();
+    send(&child, libc::SIGTERM);
+    assert_eq!(code_of(child), 128 + libc::SIGTERM);
+    drop(silent);
+}
+
+#[test]
+fn thread_pools_are_named_and_secrets_are_not() {
+    let mut command = cpumon(&["threads", "--", "sh", "-c", "sleep 0.4; exit 6"]);
+    let run =
+        command.env("RAYON_NUM_THREADS", "3").env("OMP_NUM_THREADS", "hush").env("TOKEN", "hush").output();
+    let run = run.unwrap();
+    let said = text(run.stderr);
+    assert_eq!(run.status.code(), Some(6));
+    assert!(run.stdout.is_empty() && !said.contains("hush"), "{said}");
+    assert!(said.contains("RAYON_NUM_THREADS=3 is set"), "{said}");
+    let catalogue = cpumon(&["threads"]).env("TOKEN", "hush").output().unwrap();
+    assert!(!text(catalogue.stdout).contains("hush"));
+    assert_eq!(cpumon(&["threads", "--", "no-such-command"]).output().unwrap().status.code(), Some(127));
+}
+
+#[test]
+fn exports_can_be_evaluated() {
+    let script = format!(
+        "unset OMP_NUM_THREADS; RAYON_NUM_THREADS=7; export RAYON_NUM_THREADS; \
+         eval \"$({} threads --export --workers 1000)\"; echo $OMP_NUM_THREADS $RAYON_NUM_THREADS",
+        env!("CARGO_BIN_EXE_cpumon")
+    );
+    let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(text(output.stdout), "1 7\n");
+}
