@@ -1,6 +1,7 @@
 //! Every feature by name: its parameters, inputs, outputs and lookback, and what computes it.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use market::Bars;
 use market::parquet::Width;
@@ -15,6 +16,21 @@ pub struct Frame<'a> {
     pub bars: &'a Bars,
     /// Seconds from one bar to the next within a session.
     pub bar_seconds: u32,
+    /// The bars of other symbols that features refer to by name.
+    pub others: &'a Others,
+}
+
+/// Bars of symbols by their name.
+pub type Others = BTreeMap<String, Arc<Bars>>;
+
+/// No other symbols.
+pub static NO_OTHERS: Others = BTreeMap::new();
+
+impl<'a> Frame<'a> {
+    /// A symbol without others beside it.
+    pub fn alone(bars: &'a Bars, bar_seconds: u32) -> Self {
+        Self { bars, bar_seconds, others: &NO_OTHERS }
+    }
 }
 
 /// A number that a feature takes.
@@ -38,6 +54,9 @@ pub type Outputs = Vec<Vec<f64>>;
 /// How a feature of our own is computed from its parameters.
 pub type Compute = fn(&Frame, &[f64]) -> Outputs;
 
+/// How a feature of two symbols is computed: from the frame, the other symbol's bars and the parameters.
+pub type ComputePair = fn(&Frame, &Bars, &[f64]) -> Outputs;
+
 /// What computes a feature.
 #[derive(Debug, Clone, Copy)]
 pub enum Origin {
@@ -47,6 +66,8 @@ pub enum Origin {
     Ta(Compute),
     /// This crate.
     Own(Compute),
+    /// This crate, from two symbols of the batch.
+    Pair(ComputePair),
 }
 
 /// One entry of the catalogue.
@@ -83,11 +104,25 @@ impl Definition {
         self.parameters.iter().map(|parameter| parameter.default).collect()
     }
 
-    /// Computes all outputs.
-    pub fn compute(&self, frame: &Frame, parameters: &[f64]) -> Result<Outputs, talib::Failure> {
+    /// Whether it is a feature of two symbols, whose first parameter is the other one's name.
+    pub fn is_pair(&self) -> bool {
+        matches!(self.origin, Origin::Pair(_))
+    }
+
+    /// Computes all outputs. `other` is the symbol that a feature of two symbols refers to.
+    pub fn compute(
+        &self,
+        frame: &Frame,
+        parameters: &[f64],
+        other: Option<&str>,
+    ) -> Result<Outputs, talib::Failure> {
         match self.origin {
             Origin::TaLib(function) => talib::compute(function, frame, parameters),
             Origin::Ta(compute) | Origin::Own(compute) => Ok(compute(frame, parameters)),
+            Origin::Pair(compute) => match other.and_then(|name| frame.others.get(name)) {
+                Some(other) => Ok(compute(frame, other, parameters)),
+                None => Ok(vec![vec![f64::NAN; frame.bars.len()]; self.outputs.len()]),
+            },
         }
     }
 }

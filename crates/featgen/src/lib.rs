@@ -11,6 +11,8 @@
 //!   - [`talib`]: TA-Lib's functions.
 //!   - [`own`]: what TA-Lib has not.
 //! - [`transform`]: what may be done to a feature after it is computed.
+//! - [`verify`]: the proof that no feature looks ahead.
+//! - [`stable`]: how many rows depend on where a series starts.
 //! - [`list`], [`check`]: the catalogue and the quality report, as text and JSON.
 pub mod catalogue;
 pub mod check;
@@ -24,7 +26,9 @@ pub mod pipeline;
 pub mod preset;
 pub mod run;
 pub mod specification;
+pub mod stable;
 pub mod talib;
 pub mod transform;
+pub mod verify;
 
 pub use run::run;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::catalogue::{self, Definition, Origin, Parameter};
 use crate::preset::PRESETS;
 use crate::specification;
+use crate::talib::EXCLUDED;
 use crate::transform::TRANSFORMS;
 
 /// Writes the table.
@@ -35,11 +36,16 @@ pub fn write_text(out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nFEATURES (parameters at their defaults; rows that are null before the first value)")?;
     for definition in catalogue::all() {
         let parameters = parameters_text(&definition.parameters);
-        let name = format!("{}{parameters}", definition.name);
+        let other = if definition.is_pair() { ":SYMBOL" } else { "" };
+        let name = format!("{}{other}{parameters}", definition.name);
         writeln!(out, "  {name:<40} {:>9}  {}", lookback_text(definition), definition.summary)?;
         if definition.outputs.len() > 1 {
             writeln!(out, "      outputs: {}", output_names(definition).join(", "))?;
         }
+    }
+    writeln!(out, "\nLEFT OUT (functions of TA-Lib that are no features)")?;
+    for (name, why) in EXCLUDED {
+        writeln!(out, "  {:<40} {why}", name.to_lowercase())?;
     }
     Ok(())
 }
@@ -54,7 +60,7 @@ pub fn write_json(out: &mut dyn Write) -> io::Result<()> {
         json!({
             "name": preset.name,
             "summary": preset.summary,
-            "specification": preset.specification,
+            "specification": preset.specification(),
             "intraday_columns": columns(true),
             "daily_columns": columns(false),
         })
@@ -75,10 +81,11 @@ pub fn write_json(out: &mut dyn Write) -> io::Result<()> {
             "outputs": output_names(definition),
             "lookback": definition.lookback(&definition.defaults()),
             "intraday_only": definition.is_intraday_only,
+            "takes_another_symbol": definition.is_pair(),
             "origin": match definition.origin {
                 Origin::TaLib(_) => "ta-lib",
                 Origin::Ta(_) => "ta",
-                Origin::Own(_) => "featgen",
+                Origin::Own(_) | Origin::Pair(_) => "featgen",
             },
         })
     });
@@ -86,6 +93,7 @@ pub fn write_json(out: &mut dyn Write) -> io::Result<()> {
         "presets": presets.collect::<Vec<Value>>(),
         "transforms": transforms.collect::<Vec<Value>>(),
         "features": features.collect::<Vec<Value>>(),
+        "excluded": EXCLUDED.iter().map(|(name, why)| json!({"name": name, "reason": why})).collect::<Vec<Value>>(),
     });
     writeln!(out, "{document:#}")
 }
@@ -99,9 +107,7 @@ fn output_names(definition: &Definition) -> Vec<&str> {
 }
 
 fn lookback_text(definition: &Definition) -> String {
-    definition
-        .lookback(&definition.defaults())
-        .map_or_else(|| "1 session".to_owned(), |rows| rows.to_string())
+    definition.lookback(&definition.defaults()).map_or_else(|| "by data".to_owned(), |rows| rows.to_string())
 }
 
 fn parameters_text(parameters: &[Parameter]) -> String {

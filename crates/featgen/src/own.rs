@@ -4,10 +4,16 @@
 //! - [`returns`]: log returns, realised volatility, position within Bollinger's bands, volume ratio.
 //! - [`candle`]: the shape of one bar (the names are Qlib's).
 //! - [`session`]: what depends on trading sessions: VWAP, gaps, the opening range, the clock.
+//! - [`alpha158`]: Qlib's rolling families.
+//! - [`pair`]: beta and correlation to another symbol.
+//! - [`pivot`]: confirmed pivots.
 //! - [`efficiency`]: Kaufman's efficiency ratio, by the `ta` crate.
 
+pub mod alpha158;
 pub mod candle;
 pub mod efficiency;
+pub mod pair;
+pub mod pivot;
 pub mod returns;
 pub mod session;
 
@@ -20,6 +26,9 @@ pub fn definitions() -> Vec<Definition> {
     let mut definitions = returns::definitions();
     definitions.extend(candle::definitions());
     definitions.extend(session::definitions());
+    definitions.extend(alpha158::definitions());
+    definitions.extend(pair::definitions());
+    definitions.push(pivot::definition());
     definitions.push(efficiency::definition());
     definitions
 }

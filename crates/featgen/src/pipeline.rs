@@ -3,6 +3,7 @@
 //! do not depend on the number of threads and memory does not grow with the number of symbols.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -14,9 +15,10 @@ use market::parquet::writer::{EncodedSymbol, Encoder};
 use market::quality::Finding;
 use market::{FeatureInfo, FileInfo, LoadOptions, Provenance, Scan, SymbolFeatures};
 
+use crate::catalogue::{Frame, Others};
 use crate::compute::Plan;
 use crate::in_order::in_order;
-use crate::specification;
+use crate::{specification, stable};
 
 /// What to do.
 #[derive(Debug)]
@@ -29,6 +31,10 @@ pub struct Job {
     pub specification: String,
     /// What the user said about the inputs.
     pub load: LoadOptions,
+    /// Whether feature columns are of double precision.
+    pub is_double: bool,
+    /// The tolerance to which rows must not depend on where the series starts, if any.
+    pub stable: Option<f64>,
     /// Whether to be silent.
     pub quiet: bool,
 }
@@ -70,8 +76,14 @@ pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<Summary> {
     });
     progress.finish();
     let scan = scan?;
-    let plan = Plan::new(specification::parse(&job.specification, scan.bar_seconds < 86_400).map_err(usage)?);
-    let written = write(job, &scan, &plan, &go_on)?;
+    let mut plan =
+        Plan::new(specification::parse(&job.specification, scan.bar_seconds < 86_400).map_err(usage)?);
+    plan.is_double = job.is_double;
+    if let Some(tolerance) = job.stable {
+        plan.unstable_rows = unstable_rows(&plan, scan.bar_seconds, tolerance)?;
+    }
+    let others = others(&plan, &scan)?;
+    let written = write(job, &scan, &plan, &others, &go_on)?;
     let input_bytes =
         job.inputs.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
     Ok(Summary {
@@ -86,6 +98,33 @@ pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<Summary> {
     })
 }
 
+/// The rows that `--stable` leaves null.
+fn unstable_rows(plan: &Plan, bar_seconds: u32, tolerance: f64) -> anyhow::Result<Vec<usize>> {
+    let rows = stable::unstable_rows(plan, bar_seconds, tolerance)?;
+    let settled = rows.into_iter().zip(&plan.features).map(|(rows, feature)| {
+        let column = &feature.column;
+        rows.ok_or_else(|| {
+            UsageError(format!("--stable: {column} never forgets where the series starts (leave it out)"))
+                .into()
+        })
+    });
+    settled.collect()
+}
+
+/// The bars of the symbols that features refer to by name.
+pub fn others(plan: &Plan, scan: &Scan) -> anyhow::Result<Others> {
+    let mut others = Others::new();
+    for name in plan.others() {
+        let place = scan.symbols().position(|symbol| symbol == name).ok_or_else(|| {
+            UsageError(format!("--features: the batch has no symbol {name} (give its bars as an input, too)"))
+        })?;
+        if !others.contains_key(name) {
+            others.insert(name.to_owned(), Arc::new(scan.bars(place)?.0));
+        }
+    }
+    Ok(others)
+}
+
 /// What came of writing.
 #[derive(Debug, Default)]
 struct Written {
@@ -95,7 +134,13 @@ struct Written {
 }
 
 /// Computes and encodes symbols in parallel, and appends them in order.
-fn write(job: &Job, scan: &Scan, plan: &Plan, go_on: &(dyn Fn() -> bool + Sync)) -> anyhow::Result<Written> {
+fn write(
+    job: &Job,
+    scan: &Scan,
+    plan: &Plan,
+    others: &Others,
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> anyhow::Result<Written> {
     let mut writer = FeatureWriter::create(&job.output, &plan.columns())?;
     let encoder = writer.encoder();
     let progress = Progress::new("featgen", scan.n_symbols() as u64, "symbols", job.quiet);
@@ -105,10 +150,15 @@ fn write(job: &Job, scan: &Scan, plan: &Plan, go_on: &(dyn Fn() -> bool + Sync))
     }
     let mut lookbacks: Vec<usize> =
         plan.features.iter().map(|feature| feature.lookback().unwrap_or(0)).collect();
+    lookbacks.iter_mut().zip(&plan.unstable_rows).for_each(|(rows, &unstable)| *rows = unstable.max(*rows));
     let mut later_nulls = vec![0_usize; plan.features.len()];
     let mut written = Written::default();
     let work = |symbol: usize| {
-        if go_on() { encode(symbol, scan, plan, &encoder) } else { Err(market::Error::Stopped.into()) }
+        if go_on() {
+            encode(symbol, scan, plan, others, &encoder)
+        } else {
+            Err(market::Error::Stopped.into())
+        }
     };
     in_order(scan.n_symbols(), work, |symbol, done| {
         let done = done?;
@@ -144,9 +194,16 @@ struct Finished {
     later_nulls: Vec<usize>,
 }
 
-fn encode(symbol: usize, scan: &Scan, plan: &Plan, encoder: &Encoder) -> anyhow::Result<Finished> {
+fn encode(
+    symbol: usize,
+    scan: &Scan,
+    plan: &Plan,
+    others: &Others,
+    encoder: &Encoder,
+) -> anyhow::Result<Finished> {
     let (bars, findings) = scan.bars(symbol)?;
-    let computed = plan.compute(&bars, scan.bar_seconds).with_context(|| bars.symbol.clone())?;
+    let frame = Frame { bars: &bars, bar_seconds: scan.bar_seconds, others };
+    let computed = plan.compute(&frame).with_context(|| bars.symbol.clone())?;
     let (name, n_rows) = (bars.symbol.clone(), bars.len());
     let encoded = encoder.encode(&SymbolFeatures { bars, columns: computed.columns })?;
     let (leading_nulls, later_nulls) = (computed.leading_nulls, computed.later_nulls);

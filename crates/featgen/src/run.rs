@@ -13,9 +13,13 @@ use market::load::{BadRows, Dedup, StampMeaning};
 use market::parquet::writer::Temporary;
 use market::simulate::Simulation;
 
-use crate::cli::{self, Arguments, BarArguments, Command, MakeArguments, SimulateArguments};
+use crate::catalogue::Frame;
+use crate::cli::{
+    self, Arguments, BarArguments, Command, FeatureArguments, MakeArguments, SimulateArguments,
+};
+use crate::compute::Plan;
 use crate::pipeline::{self, Job, Summary};
-use crate::{check, inputs, list};
+use crate::{check, inputs, list, specification, verify};
 
 /// Runs the tool.
 pub fn run() -> anyhow::Result<Exit> {
@@ -35,6 +39,7 @@ pub fn run() -> anyhow::Result<Exit> {
             if json { check::write_json(&batch, &mut out) } else { check::write_text(&batch, &mut out) }?;
             Ok(Exit::Done)
         }
+        Some(Command::Verify { bars, features, places, seed }) => verify(bars, features, places, seed),
         Some(Command::Simulate(arguments)) => simulate(arguments, &mut out),
         Some(Command::Pages { page }) => {
             ::cli::pages::write(page, Arguments::command(), &mut out)?;
@@ -51,7 +56,9 @@ fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
     let job = Job {
         inputs: inputs::input_files(&arguments.bars.inputs)?,
         output,
-        specification: arguments.features,
+        specification: specification_of(arguments.features)?,
+        is_double: arguments.double,
+        stable: arguments.stable,
         load: load_options(arguments.bars)?,
         quiet: arguments.quiet,
     };
@@ -68,6 +75,53 @@ fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// The list that `--features` gives, or that stands in the file that it names.
+fn specification_of(arguments: FeatureArguments) -> anyhow::Result<String> {
+    let text = arguments.features;
+    if !Path::new(&text).extension().is_some_and(|ending| ending == "toml") {
+        return Ok(text);
+    }
+    let content = std::fs::read_to_string(&text).with_context(|| text.clone())?;
+    specification::from_toml(&content).map_err(|message| UsageError(format!("{text}: {message}")).into())
+}
+
+fn verify(
+    bars: BarArguments,
+    features: FeatureArguments,
+    n_places: usize,
+    seed: u64,
+) -> anyhow::Result<Exit> {
+    let specification = specification_of(features)?;
+    let stop = stop_on_signal()?;
+    let go_on = || !stop.load(std::sync::atomic::Ordering::Relaxed);
+    let inputs = inputs::input_files(&bars.inputs)?;
+    let scan = market::scan(&inputs, &load_options(bars)?, &go_on)?;
+    let features = specification::parse(&specification, scan.bar_seconds < 86_400)
+        .map_err(|message| UsageError(format!("--features: {message}")))?;
+    let plan = Plan::new(features);
+    let others = pipeline::others(&plan, &scan)?;
+    for place in 0..scan.n_symbols() {
+        let (bars, _) = scan.bars(place)?;
+        let frame = Frame { bars: &bars, bar_seconds: scan.bar_seconds, others: &others };
+        let places = verify::places(&bars, n_places, seed);
+        let found = verify::look_ahead(&plan, &frame, &places, &go_on)?;
+        if !go_on() {
+            return Err(market::Error::Stopped.into());
+        }
+        if let Some(found) = found {
+            anyhow::bail!("{}: {found}", bars.symbol);
+        }
+        eprintln!(
+            "featgen: {}: no look-ahead in {} features over {} bars, cut and altered at {} places",
+            bars.symbol,
+            plan.features.len(),
+            bars.len(),
+            places.len()
+        );
+    }
+    Ok(Exit::Done)
 }
 
 /// What shells report for a program that Ctrl-C ended.

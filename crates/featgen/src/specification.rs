@@ -2,7 +2,8 @@
 //!
 //! A list is separated by commas. An entry is a preset's name, or `name`, optionally `.output` to take one
 //! output of several, then `:parameter` for each parameter in order, defaults filled in from the right, then
-//! transforms, each after an `@` with its own parameters.
+//! transforms, each after an `@` with its own parameters. Transforms after a preset's name apply to all of it.
+//! A feature of two symbols takes the other one's name as its first parameter: `beta_to:NIFTY:60`.
 
 use market::parquet::Width;
 
@@ -19,6 +20,8 @@ pub struct Feature {
     pub definition: &'static Definition,
     /// With what.
     pub parameters: Vec<f64>,
+    /// The other symbol, where it is a feature of two.
+    pub other: Option<String>,
     /// Which of the definition's outputs it is.
     pub output: usize,
     /// What is done to it afterwards, in order.
@@ -29,7 +32,14 @@ impl Feature {
     /// Rows before the first value; `None` where that depends on the sessions in the data.
     pub fn lookback(&self) -> Option<usize> {
         let own = self.definition.lookback(&self.parameters)?;
-        Some(own + self.transforms.iter().map(Transform::lookback).sum::<usize>())
+        Some(self.transforms.iter().fold(own, |before, transform| transform.lookback(before)))
+    }
+
+    /// Whether one call computes this feature and another.
+    pub fn is_same_call(&self, other: &Self) -> bool {
+        self.definition.name == other.definition.name
+            && self.parameters == other.parameters
+            && self.other == other.other
     }
 
     /// The width of the column. A transformed total is a total no more.
@@ -38,16 +48,31 @@ impl Feature {
     }
 }
 
+/// The list in a TOML file, `features = ["core", "rsi:21"]`, as a list separated by commas.
+pub fn from_toml(text: &str) -> Result<String, String> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Document {
+        features: Vec<String>,
+    }
+    let document: Document = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    match document.features.iter().find(|entry| entry.contains(',')) {
+        Some(entry) => Err(format!("\"{entry}\" holds a comma (give each feature an entry of its own)")),
+        None => Ok(document.features.join(",")),
+    }
+}
+
 /// The columns that a specification asks for on bars of this kind. Presets leave out what says nothing on
 /// them; a feature that is asked for by name and says nothing is an error.
 pub fn parse(text: &str, is_intraday: bool) -> Result<Vec<Feature>, String> {
     let mut features: Vec<Feature> = Vec::new();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-        let found = match preset::find(entry) {
+        let (head, transforms) = entry.find('@').map_or((entry, ""), |at| entry.split_at(at));
+        let found = match preset::find(head) {
             Some(preset) => {
                 let mut found = Vec::new();
-                for entry in preset.specification.split(',') {
-                    found.extend(parse_entry(entry)?);
+                for entry in preset.specification().split(',') {
+                    found.extend(parse_entry(&format!("{entry}{transforms}"))?);
                 }
                 found.retain(|feature| is_intraday || !feature.definition.is_intraday_only);
                 found
@@ -79,6 +104,14 @@ fn parse_entry(entry: &str) -> Result<Vec<Feature>, String> {
         None => (head.split(':').next().unwrap_or_default(), None),
     };
     let definition = catalogue::find(name).ok_or_else(|| unknown("feature", name, feature_names()))?;
+    let other = if definition.is_pair() {
+        let other = words.next().filter(|word| !word.is_empty());
+        Some(other.ok_or_else(|| {
+            format!("{entry}: {name} needs the other symbol's name (write {name}:NIFTY, say)")
+        })?)
+    } else {
+        None
+    };
     let parameters = parse_parameters(entry, name, &definition.parameters, words)?;
     let is_refused =
         matches!(definition.origin, Origin::TaLib(_)) && definition.lookback(&parameters).is_none();
@@ -101,7 +134,8 @@ fn parse_entry(entry: &str) -> Result<Vec<Feature>, String> {
         }
     };
     let feature = |output: usize| Feature {
-        column: column_name(definition, &parameters, output, &transforms),
+        column: column_name(definition, other, &parameters, output, &transforms),
+        other: other.map(str::to_owned),
         definition,
         parameters: parameters.clone(),
         output,
@@ -147,6 +181,7 @@ fn parse_parameters<'a>(
 /// Name, output, parameters, then transforms after two underscores, with defaults spelled out.
 fn column_name(
     definition: &Definition,
+    other: Option<&str>,
     parameters: &[f64],
     output: usize,
     transforms: &[Transform],
@@ -156,6 +191,10 @@ fn column_name(
     if !output.is_empty() {
         column.push('_');
         column.push_str(output);
+    }
+    if let Some(other) = other {
+        column.push('_');
+        column.push_str(other);
     }
     push_numbers(&mut column, parameters);
     for transform in transforms {
@@ -211,6 +250,37 @@ mod tests {
         let more = columns("core,rsi:21");
         assert_eq!(more[..core.len()], core);
         assert_eq!(more[core.len()..], ["rsi_21"]);
+    }
+
+    #[test]
+    fn transforms_after_a_preset_apply_to_all_of_it() {
+        let binned = columns("core@quantile:5:50");
+        assert_eq!(binned.len(), columns("core").len());
+        assert!(binned.iter().all(|column| column.ends_with("__quantile_5_50")), "{binned:?}");
+    }
+
+    #[test]
+    fn every_preset_can_be_read_for_both_kinds_of_bars() {
+        for preset in preset::PRESETS {
+            for is_intraday in [true, false] {
+                assert!(parse(preset.name, is_intraday).is_ok(), "{}", preset.name);
+            }
+        }
+        assert_eq!(columns("alpha158").len(), 158);
+    }
+
+    #[test]
+    fn a_feature_of_two_symbols_names_the_other() {
+        assert_eq!(columns("beta_to:NIFTY:60"), ["beta_to_NIFTY_60"]);
+        let error = parse("beta_to", true).unwrap_err();
+        assert_eq!(error, "beta_to: beta_to needs the other symbol's name (write beta_to:NIFTY, say)");
+    }
+
+    #[test]
+    fn a_toml_file_holds_a_list() {
+        assert_eq!(from_toml("features = ['core', 'rsi:21@lag:1']").unwrap(), "core,rsi:21@lag:1");
+        assert!(from_toml("features = ['a,b']").unwrap_err().contains("an entry of its own"));
+        assert!(from_toml("feature = []").is_err());
     }
 
     #[test]

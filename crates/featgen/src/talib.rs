@@ -27,20 +27,18 @@ fn core() -> &'static Core {
     CORE.get_or_init(Core::new)
 }
 
-/// TA-Lib's functions that stand on one symbol's bars alone. Left out: arithmetic on series, and functions
-/// of two free series or of whole numbers, which no bar column names.
+/// TA-Lib's functions. A function of a free series reads the close; one of two reads high and low, as the
+/// wheel's abstract interface does.
 pub fn definitions() -> impl Iterator<Item = Definition> {
-    let is_usable = |function: &&FuncInfo| {
-        let is_arithmetic = matches!(function.group, Group::MathTransform | Group::MathOperators);
-        let n_free = function.inputs.iter().filter(|input| input.kind == InputType::Real).count();
-        let is_whole = function.inputs.iter().any(|input| input.kind == InputType::Integer);
-        !is_arithmetic && n_free <= 1 && !is_whole && !REVISES_THE_PAST.contains(&function.name)
-    };
+    let is_usable = |function: &&FuncInfo| EXCLUDED.iter().all(|(name, _)| *name != function.name);
     abstract_api::funcs().filter(is_usable).map(definition)
 }
 
-/// Functions whose earlier values change when later bars arrive: no feature may look ahead.
-const REVISES_THE_PAST: &[&str] = &["ZIGZAG"];
+/// Functions that are no features, and why.
+pub const EXCLUDED: &[(&str, &str)] = &[
+    ("MAVP", "reads a series of periods, which bars do not have"),
+    ("ZIGZAG", "revises values that it gave before, so it looks ahead"),
+];
 
 fn definition(function: &'static FuncInfo) -> Definition {
     let mut inputs = Vec::new();
@@ -49,11 +47,15 @@ fn definition(function: &'static FuncInfo) -> Definition {
             InputType::Price => {
                 inputs.extend(PRICES.iter().filter(|(flag, _)| input.flags.contains(*flag)).map(|p| p.1));
             }
+            InputType::Real | InputType::Integer if n_free(function) > 1 => {
+                inputs.push(if inputs.is_empty() { "high" } else { "low" });
+            }
             InputType::Real | InputType::Integer => inputs.push("close"),
         }
     }
-    let is_total =
-        function.flags.contains(FuncFlags::PATH_DEPENDENT) && function.group == Group::VolumeIndicators;
+    let is_total = function.flags.contains(FuncFlags::PATH_DEPENDENT)
+        && function.group == Group::VolumeIndicators
+        || function.name == "CUMSUM";
     Definition {
         name: function.name.to_lowercase(),
         summary: function.hint.to_owned(),
@@ -69,9 +71,14 @@ fn definition(function: &'static FuncInfo) -> Definition {
         origin: Origin::TaLib(function),
         lookback: |definition, parameters| match definition.origin {
             Origin::TaLib(function) => bound(function, parameters).ok()?.lookback().ok(),
-            Origin::Ta(_) | Origin::Own(_) => None,
+            Origin::Ta(_) | Origin::Own(_) | Origin::Pair(_) => None,
         },
     }
+}
+
+/// How many series of any kind a function takes.
+fn n_free(function: &FuncInfo) -> usize {
+    function.inputs.iter().filter(|input| input.kind == InputType::Real).count()
 }
 
 const PRICES: [(InputFlags, &str); 5] = [
@@ -180,7 +187,10 @@ fn call(function: &'static FuncInfo, frame: &Frame, parameters: &[f64]) -> Resul
                     Some(&bars.volume),
                     None,
                 )?,
-                InputType::Real | InputType::Integer => call.set_input(slot, &bars.close)?,
+                InputType::Real | InputType::Integer => {
+                    let of_two = if slot == 0 { &bars.high } else { &bars.low };
+                    call.set_input(slot, if n_free(function) > 1 { of_two } else { &bars.close })?
+                }
             };
         }
         for (index, (real, whole)) in reals.iter_mut().zip(&mut wholes).enumerate() {
@@ -230,8 +240,8 @@ mod tests {
 
     fn outputs(name: &str, parameters: &[f64], close: &[f64]) -> Outputs {
         let bars = bars(close);
-        let frame = Frame { bars: &bars, bar_seconds: 300 };
-        catalogue::find(name).unwrap().compute(&frame, parameters).unwrap()
+        let frame = Frame::alone(&bars, 300);
+        catalogue::find(name).unwrap().compute(&frame, parameters, None).unwrap()
     }
 
     /// NaN where no value is due, so that rows can be compared.
@@ -283,13 +293,13 @@ mod tests {
     fn the_lookback_that_is_said_is_the_one_that_is_found() {
         let close: Vec<f64> = (0..600).map(|bar| 100.0 + f64::from(bar * 37 % 23)).collect();
         let bars = bars(&close);
-        let frame = Frame { bars: &bars, bar_seconds: 300 };
+        let frame = Frame::alone(&bars, 300);
         let mut n_checked = 0;
         for definition in catalogue::all() {
             let Origin::TaLib(function) = definition.origin else { continue };
             let parameters = definition.defaults();
             let said = definition.lookback(&parameters).unwrap();
-            for output in definition.compute(&frame, &parameters).unwrap() {
+            for output in definition.compute(&frame, &parameters, None).unwrap() {
                 let found = output.iter().take_while(|value| value.is_nan()).count();
                 if !function.flags.contains(FuncFlags::NAN_INF_OUTPUT) {
                     assert_eq!(found, said.min(close.len()), "{}", definition.name);
@@ -297,6 +307,6 @@ mod tests {
                 }
             }
         }
-        assert!(n_checked > 150, "{n_checked} outputs checked");
+        assert!(n_checked > 250, "{n_checked} outputs checked");
     }
 }

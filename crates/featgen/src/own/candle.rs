@@ -72,9 +72,9 @@ mod tests {
             close: vec![103.0, 50.0],
             ..Bars::default()
         };
-        let frame = Frame { bars: &bars, bar_seconds: 300 };
+        let frame = Frame::alone(&bars, 300);
         let check = |name: &str, expected: f64| {
-            let found = catalogue::find(name).unwrap().compute(&frame, &[]).unwrap().remove(0);
+            let found = catalogue::find(name).unwrap().compute(&frame, &[], None).unwrap().remove(0);
             assert_eq!(found, [expected, 0.0], "{name}");
         };
         check("kmid", 0.03);

@@ -50,7 +50,7 @@ mod tests {
     fn net_move_over_moves() {
         let close = vec![10.0, 13.0, 12.0, 13.0, 13.0, 13.0, 13.0];
         let bars = Bars { ts: vec![0; close.len()], close, ..Bars::default() };
-        let values = efficiency_ratio(&Frame { bars: &bars, bar_seconds: 300 }, &[2.0]).remove(0);
+        let values = efficiency_ratio(&Frame::alone(&bars, 300), &[2.0]).remove(0);
         assert!(values[..2].iter().all(|value| value.is_nan()));
         assert_eq!(values[2..], [0.5, 0.0, 1.0, 0.0, 0.0]);
     }

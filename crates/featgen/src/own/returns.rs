@@ -1,6 +1,8 @@
 //! Log returns and what is made of them; averages over whole windows, each summed anew so that no rounding
 //! is carried from bar to bar.
 
+use market::Bars;
+
 use crate::catalogue::{Definition, Frame, Outputs, Parameter};
 use crate::own::{over_bars, ratio};
 
@@ -39,6 +41,15 @@ pub fn definitions() -> Vec<Definition> {
         volume_ratio,
     );
     volume.lookback = |_, parameters| Some(parameters[0] as usize - 1);
+    let mut turbulence = over_bars(
+        "turbulence",
+        "Squared distance of the return from its mean over the bars before, in their variances (Kritzman, Li 2010)",
+        &["close"],
+        252.0,
+        turbulence,
+    );
+    turbulence.parameters[0].min = 2.0;
+    turbulence.lookback = |_, parameters| Some(parameters[0] as usize + 1);
     vec![
         over_bars(
             "log_return",
@@ -54,10 +65,61 @@ pub fn definitions() -> Vec<Definition> {
             20.0,
             realised_volatility,
         ),
+        turbulence,
+        window_only(over_bars(
+            "volume_body",
+            "Close minus open, times volume over its average",
+            &["open", "close", "volume"],
+            20.0,
+            |frame, parameters| by_volume(frame, parameters, |bars, row| bars.close[row] - bars.open[row]),
+        )),
+        window_only(over_bars(
+            "volume_range",
+            "High minus low, times volume over its average",
+            &["high", "low", "volume"],
+            20.0,
+            volume_range,
+        )),
         position,
         range,
         volume,
     ]
+}
+
+/// A definition whose first value stands at the end of its first window.
+fn window_only(mut definition: Definition) -> Definition {
+    definition.lookback = |_, parameters| Some(parameters[0] as usize - 1);
+    definition
+}
+
+/// With one symbol the Mahalanobis distance is a squared standard score. 0 where nothing moved before.
+fn turbulence(frame: &Frame, parameters: &[f64]) -> Outputs {
+    let close = &frame.bars.close;
+    let bars = parameters[0] as usize;
+    let returns: Vec<f64> = close.windows(2).map(|pair| libm::log(pair[1] / pair[0])).collect();
+    let value = |row: usize| {
+        // The return into this bar, and those before it.
+        let Some(start) = row.checked_sub(bars + 1) else { return f64::NAN };
+        let before = &returns[start..row - 1];
+        let mean = before.iter().sum::<f64>() / bars as f64;
+        let variance = before.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / bars as f64;
+        let distance = returns[row - 1] - mean;
+        ratio(distance * distance, variance, 0.0)
+    };
+    vec![(0..close.len()).map(value).collect()]
+}
+
+fn volume_range(frame: &Frame, parameters: &[f64]) -> Outputs {
+    by_volume(frame, parameters, |bars, row| bars.high[row] - bars.low[row])
+}
+
+fn by_volume(frame: &Frame, parameters: &[f64], value: impl Fn(&Bars, usize) -> f64) -> Outputs {
+    let bars = frame.bars;
+    let means = mean(&bars.volume, parameters[0] as usize);
+    let weigh = |(row, mean): (usize, f64)| {
+        if mean.is_nan() { mean } else { value(bars, row) * ratio(bars.volume[row], mean, 0.0) }
+    };
+    vec![means.into_iter().enumerate().map(weigh).collect()]
 }
 
 fn log_return(frame: &Frame, parameters: &[f64]) -> Outputs {
@@ -133,7 +195,6 @@ pub fn mean(values: &[f64], bars: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use market::Bars;
 
     fn check(compute: fn(&Frame, &[f64]) -> Outputs, parameters: &[f64], close: &[f64], expected: &[f64]) {
         let bars = Bars {
@@ -144,7 +205,7 @@ mod tests {
             ts: vec![0; close.len()],
             ..Bars::default()
         };
-        let found = compute(&Frame { bars: &bars, bar_seconds: 300 }, parameters).remove(0);
+        let found = compute(&Frame::alone(&bars, 300), parameters).remove(0);
         let same = |(a, b): (&f64, &f64)| (a.is_nan() && b.is_nan()) || (a - b).abs() < 1e-12;
         assert!(
             found.len() == expected.len() && found.iter().zip(expected).all(same),
@@ -161,6 +222,11 @@ mod tests {
         // Mean 2, deviation 1: the close 3 lies half of two deviations above.
         check(bollinger_position, &[2.0, 2.0], &[1.0, 3.0, 3.0], &[nan, 0.5, 0.0]);
         check(parkinson_volatility, &[1.0], &[1.0, 9.0], &[0.5 * 2.0_f64.ln().sqrt(); 2]);
+        // Returns 1 and 3 before one of 6: mean 2, variance 1.
+        let prices = [0.0, 1.0, 4.0, 10.0].map(f64::exp);
+        check(turbulence, &[2.0], &prices, &[nan, nan, nan, 16.0]);
+        // The range is the close here, and the second volume half as large again as the average.
+        check(volume_range, &[2.0], &[1.0, 3.0], &[nan, 4.5]);
         check(volume_ratio, &[2.0], &[0.0, 0.0, 2.0], &[nan, 0.0, 1.5_f64.ln()]);
     }
 }

@@ -71,6 +71,13 @@ pub fn definitions() -> Vec<Definition> {
             session_return,
         ),
         of(
+            "session_vwap",
+            "The session's volume-weighted average price so far",
+            &["high", "low", "close", "volume"],
+            &[""],
+            |frame, _| vec![session_vwap(frame)],
+        ),
+        of(
             "session_vwap_distance",
             "Close over the session's volume-weighted average price so far, minus one",
             &["high", "low", "close", "volume"],
@@ -104,8 +111,13 @@ fn session_return(frame: &Frame, _: &[f64]) -> Outputs {
     vec![values]
 }
 
-/// Until a share is traded the plain average of typical prices stands in.
 fn session_vwap_distance(frame: &Frame, _: &[f64]) -> Outputs {
+    let close = &frame.bars.close;
+    vec![close.iter().zip(session_vwap(frame)).map(|(close, average)| close / average - 1.0).collect()]
+}
+
+/// Until a share is traded the plain average of typical prices stands in.
+fn session_vwap(frame: &Frame) -> Vec<f64> {
     let bars = frame.bars;
     let mut values = Vec::with_capacity(bars.len());
     for session in sessions(bars) {
@@ -116,11 +128,10 @@ fn session_vwap_distance(frame: &Frame, _: &[f64]) -> Outputs {
             money += typical * bars.volume[bar];
             shares += bars.volume[bar];
             prices += typical;
-            let average = ratio(money, shares, prices / (bar - start + 1) as f64);
-            values.push(bars.close[bar] / average - 1.0);
+            values.push(ratio(money, shares, prices / (bar - start + 1) as f64));
         }
     }
-    vec![values]
+    values
 }
 
 fn overnight_gap(frame: &Frame, _: &[f64]) -> Outputs {
@@ -230,7 +241,7 @@ mod tests {
     }
 
     fn values(bars: &Bars, compute: Compute, parameters: &[f64]) -> Outputs {
-        compute(&Frame { bars, bar_seconds: 300 }, parameters)
+        compute(&Frame::alone(bars, 300), parameters)
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Known answers for whole files, through [`load`].
 
 use super::*;
-use crate::quality::Oddity;
 use crate::timestamp;
 
 /// A folder of its own that goes away with the test.
