@@ -116,6 +116,7 @@ data/real/%.csv:
 
 test: build ## Everything that must hold
 	@python3 tests/fetch_bars_test.py
+	@python3 tests/python_client_test.py
 	@cargo test --release --workspace --locked
 
 gates: build ## What takes longer: learning to a known score, kills at random moments

@@ -95,7 +95,7 @@ class Connection:
 
     def send(self, kind: Kind, session: int, body: bytes | memoryview = b"") -> None:
         """Sends one request; its answer must be received before the next."""
-        if self._in_exchange:
+        if self._in_exchange and not self.channel.closed:
             raise ServerGone(
                 f"the last exchange with {self.peer} was cut short, so its answer is still due; "
                 "close this connection and open another"

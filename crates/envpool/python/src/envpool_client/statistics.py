@@ -86,8 +86,8 @@ def judge(traces: list[npt.NDArray[np.void]], trades: npt.NDArray[np.void], mark
     bars, per_year = len(times), float(market["bars_per_year"])
     last = float(equity[-1]) if bars else initial
     days = _days(times, market["timezone"])
-    closes = equity[np.append(days[1:] != days[:-1], True)] if bars else equity
-    daily = closes / np.concatenate([[initial], closes[:-1]]) - 1.0
+    daily = _returns(initial, equity, days)
+    months = np.array([datetime.date.fromordinal(day).strftime("%Y-%m") for day in days.tolist()])
     days_per_year = per_year * len(daily) / bars if bars else 0.0
     peaks = np.maximum.accumulate(np.concatenate([[initial], equity]))[1:]
     drawdown = float(np.max(1.0 - equity / peaks, initial=0.0))
@@ -110,10 +110,23 @@ def judge(traces: list[npt.NDArray[np.void]], trades: npt.NDArray[np.void], mark
         "costs": costs,
         "costs_fraction": costs / initial,
         "costs_by_kind": dict(zip(cost_kinds, by_kind.tolist())),
+        "monthly_returns": dict(zip(months[_is_last(months)].tolist(), _returns(initial, equity, months).tolist())),
         "final_equity": last,
         "bars": bars,
         "days": len(daily),
     }
+
+
+def _is_last(periods: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where a day, a month or the like ends."""
+    return np.append(periods[1:] != periods[:-1], True)[: len(periods)]
+
+
+def _returns(initial: float, equity: npt.NDArray[np.float64], periods: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The return of each period, from the last close before it to its own last."""
+    closes = equity[_is_last(periods)]
+    returns: npt.NDArray[np.float64] = closes / np.concatenate([[initial], closes[:-1]]) - 1.0
+    return returns
 
 
 def _ratio(returns: npt.NDArray[np.float64], deviation: float | None, per_year: float) -> float | None:

@@ -227,7 +227,7 @@ def _with_envs(
     command: Sequence[str | os.PathLike[str]] | None, num_envs: int | None
 ) -> Sequence[str | os.PathLike[str]] | None:
     """A command that allows `num_envs`, unless it says itself how many are allowed."""
-    if command is None or num_envs is None or isinstance(command, (str, bytes)):
+    if not command or num_envs is None or isinstance(command, (str, bytes)):
         return command
     says_so = any(os.fspath(part).split("=")[0] == "--envs" for part in command)
     return command if says_so else [*command, "--envs", str(num_envs)]
