@@ -27,6 +27,7 @@ PERIOD    ?= 60d
 PREFIX    ?= $(HOME)/.local
 
 BIN := target/release
+comma := ,
 empty :=
 space := $(empty) $(empty)
 
@@ -37,15 +38,21 @@ else
   NAME := $(subst $(space),+,$(strip $(SYMBOLS)))
 endif
 
+# A value as one word of the shell, whatever characters it holds (M&M is a symbol of the NSE).
+quoted = '$(subst ','\'',$(1))'
+ifneq ($(word 2,$(DATA)),)
+  $(error DATA=$(DATA): make cannot take a path with a space; give it a name without one)
+endif
+
 # Real bars win over the sample; a symbol with neither names itself when its features are made.
 bars_of = $(firstword $(wildcard data/real/$(1).csv) $(wildcard data/sample/$(1).csv) data/real/$(1).csv)
 BARS := $(if $(strip $(DATA)),$(DATA),$(foreach symbol,$(SYMBOLS),$(call bars_of,$(symbol))))
-FEATGEN_ARGS := --features '$(FEATURES)' $(if $(strip $(SOURCE)),--source '$(SOURCE)')
+FEATGEN_ARGS := --features $(call quoted,$(FEATURES)) $(if $(strip $(SOURCE)),--source $(call quoted,$(SOURCE)))
 # Named after what goes into it, so that other bars, features or a source never pass for these.
-FEATURE_KEY := $(shell printf '%s' "$(BARS) $(FEATURES) $(SOURCE)" | cksum | cut -d ' ' -f 1)
+FEATURE_KEY := $(shell printf '%s' $(call quoted,$(BARS) $(FEATURES) $(SOURCE)) | cksum | cut -d ' ' -f 1)
 FEATURE_FILE := data/features/$(NAME)-$(FEATURE_KEY).parquet
 ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) --envs $(ENVS) --seed $(SEED) \
-	$(if $(strip $(THREADS)),--threads $(THREADS)) $(FEATURE_FILE)
+	$(if $(strip $(THREADS)),--threads $(THREADS)) $(call quoted,$(FEATURE_FILE))
 
 .PHONY: help setup build install features train eval monitor data test gates bench clean
 
@@ -76,31 +83,33 @@ build: setup ## Compile the four tools
 	@cargo build --release --workspace --locked
 
 install: build ## Install the tools under PREFIX
-	@scripts/install.sh '$(PREFIX)'
+	@scripts/install.sh $(call quoted,$(PREFIX))
 
 $(FEATURE_FILE): $(BARS) | build
 	@mkdir -p $(dir $@)
-	@$(BIN)/featgen $(FEATGEN_ARGS) $(if $(strip $(THREADS)),--threads $(THREADS)) -o $@ $(BARS)
+	@$(BIN)/featgen $(FEATGEN_ARGS) $(if $(strip $(THREADS)),--threads $(THREADS)) -o $(call quoted,$@) \
+		$(foreach file,$(BARS),$(call quoted,$(file)))
 
 features: $(FEATURE_FILE) ## Compute the features of SYMBOL
 
 train: $(FEATURE_FILE) | build ## Train a policy on SYMBOL and judge it on days that it never saw
-	@mkdir -p '$(RUN)'
+	@mkdir -p $(call quoted,$(RUN))
 	@status=0; \
-	$(BIN)/cpumon --summary short --output '$(RUN)/cpu.jsonl' -- \
-		$(BIN)/train ppo --out '$(RUN)' --timesteps $(TIMESTEPS) --envs $(ENVS) --seed $(SEED) \
+	$(BIN)/cpumon --summary short --output $(call quoted,$(RUN)/cpu.jsonl) -- \
+		$(BIN)/train ppo --out $(call quoted,$(RUN)) --timesteps $(TIMESTEPS) --envs $(ENVS) --seed $(SEED) \
 			--device $(DEVICE) $(if $(strip $(THREADS)),--threads $(THREADS)) -- $(ENVPOOL) || status=$$?; \
-	if [ $$status -eq 0 ]; then mv '$(RUN)/cpu.jsonl' '$(RUN)/latest/cpu.jsonl'; fi; \
+	if [ $$status -eq 0 ]; then mv $(call quoted,$(RUN)/cpu.jsonl) $(call quoted,$(RUN)/latest/cpu.jsonl); \
+	else rm -f $(call quoted,$(RUN)/cpu.jsonl); fi; \
 	exit $$status
 
 eval: $(FEATURE_FILE) | build ## Judge the newest policy of SYMBOL again, perhaps on other DATA
-	@$(BIN)/train eval --checkpoint '$(RUN)/latest' -- $(ENVPOOL)
+	@$(BIN)/train eval --checkpoint $(call quoted,$(RUN)/latest) -- $(ENVPOOL)
 
 monitor: | build ## Show what the cores do, until Ctrl-C
 	@$(BIN)/cpumon
 
 data: ## Fetch real bars of SYMBOL into data/real (needs a network)
-	@for symbol in $(SYMBOLS); do \
+	@for symbol in $(foreach symbol,$(SYMBOLS),$(call quoted,$(symbol))); do \
 		python3 scripts/fetch-bars.py --symbol "$$symbol" --interval $(INTERVAL) --range $(PERIOD) || exit 1; \
 	done
 
@@ -112,7 +121,7 @@ endif
 endif
 
 data/real/%.csv:
-	@echo 'make: no bars for $*: fetch real ones with `make data SYMBOL=$*`, or name a file with DATA=path' >&2; exit 1
+	@echo $(call quoted,make: no bars for $*: fetch real ones with `make data SYMBOL=$*`$(comma) or name a file with DATA=path) >&2; exit 1
 
 test: build ## Everything that must hold
 	@python3 tests/fetch_bars_test.py

@@ -146,8 +146,16 @@ impl Plan {
                 };
                 stretches.push(Stretch { first_row, last_row, starts_upto: n_starts });
             }
-            if stretches.is_empty() && rules.start == Start::First {
-                return Err(nothing_to_play(std::slice::from_ref(symbol), range));
+            if rules.start == Start::First {
+                let Some(first) = stretches.first() else {
+                    return Err(nothing_to_play(std::slice::from_ref(symbol), range));
+                };
+                // A judgement that ended early would pass for one of all days.
+                let last_bar = range.rows_of(&symbol.session).end as u32 - 1;
+                if rules.length == EpisodeLength::Full && first.last_row < last_bar {
+                    let (symbol, row) = (symbol.name.clone(), first.last_row + 1);
+                    return Err(EnvError::Interrupted { symbol, row, range });
+                }
             }
             steps_upto.push(n_steps);
             symbols.push(stretches);
@@ -284,6 +292,18 @@ mod tests {
                 "{rows:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_evaluation_that_a_null_would_cut_short_is_refused() {
+        let mut table = random_walk_table(1, 10, 5, 2, 1);
+        let FeatureColumn::F32(values) = &mut table.symbols[0].columns[0] else { unreachable!() };
+        values[42] = f32::NAN;
+        let data = MarketData::new(&table, Scaler::fit(&table, SessionRange { first: 0, last: 6 }));
+        let plan = |first, last| Plan::new(&data, &rules(first, last, Start::First, EpisodeLength::Full), 1);
+        let error = plan(7, 9).unwrap_err();
+        assert!(matches!(error, EnvError::Interrupted { row: 42, .. }), "{error}");
+        assert!(plan(3, 7).is_ok(), "days without the null can be judged");
     }
 
     #[test]

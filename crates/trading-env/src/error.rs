@@ -39,6 +39,18 @@ pub enum EnvError {
         /// Sessions in the calendar.
         n_sessions: usize,
     },
+    /// Days that are to be played in one piece, with a row in their midst that cannot be shown.
+    #[error(
+        "{symbol}: row {row} between sessions {} and {} lacks a feature, so that these days cannot be judged in one piece (leave out that feature, or the bad bar)", range.first, range.last
+    )]
+    Interrupted {
+        /// Whose row it is.
+        symbol: String,
+        /// The first row that cannot be shown, counted from 0.
+        row: u32,
+        /// The range asked for.
+        range: SessionRange,
+    },
     /// A range without a single step.
     #[error(
         "sessions {} to {} have no two bars in a row with every feature known ({n_rows} rows, {n_complete} of them complete); take more bars, or features with shorter lookbacks", range.first, range.last

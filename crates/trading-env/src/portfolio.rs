@@ -83,9 +83,10 @@ impl PortfolioRules {
         })
     }
 
-    /// The same account for somebody who buys once and holds: no square-off, and the market's delivery costs.
+    /// The account of somebody who stays out (choice 0) or buys once and holds (choice 1): no square-off, and
+    /// the market's delivery costs. What the policy may do changes nothing here.
     pub fn for_holding(self) -> Result<Self, EnvError> {
-        Ok(Self { square_off: false, costs: self.costs.for_holding()?, ..self })
+        Ok(Self { levels: vec![0.0, 1.0], square_off: false, costs: self.costs.for_holding()?, ..self })
     }
 
     /// Whether a position may be negative.
@@ -438,6 +439,7 @@ mod tests {
         assert_eq!(daily.levels, [0.0, 1.0]);
         let holding = intraday.for_holding().unwrap();
         assert_eq!((holding.costs.to_string().as_str(), holding.square_off), ("nse-delivery", false));
+        assert_eq!(holding.levels, [0.0, 1.0]);
     }
 
     #[test]

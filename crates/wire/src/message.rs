@@ -96,8 +96,9 @@ pub struct Open {
     pub trace: bool,
     /// Whether a position that is open at the range's last bar is closed there, at its cost.
     pub liquidate_at_end: bool,
-    /// Whether the account is one that holds for good: no square-off, and the market's delivery costs. For
-    /// the buy-and-hold baseline.
+    /// Whether the account is one that holds for good: no square-off, the market's delivery costs, and two
+    /// discrete actions whatever the action space: 0 stays out, 1 is fully invested. For the baselines that
+    /// do not depend on what the policy may do.
     pub hold_account: bool,
 }
 
