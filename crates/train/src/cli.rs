@@ -26,6 +26,7 @@ Examples:
   train ppo --connect unix:/tmp/envpool.sock --timesteps 5000000
   train ppo --config runs/BPCL/latest/config.toml      the same run again
   train eval --checkpoint runs/BPCL/latest -- envpool --market nse --test-days 30 BPCL.parquet
+  train act --checkpoint runs/BPCL/latest --last -- envpool --market nse --test-days 30 BPCL.parquet
 
 Exit codes: 0 done, 1 failed, 2 usage.";
 
@@ -36,6 +37,11 @@ pub enum Command {
     Ppo(Box<PpoArguments>),
     /// Judge the policy of a checkpoint on a server's held-out days.
     Eval(EvalArguments),
+    /// Print what the policy of a checkpoint wants to hold, bar by bar, as CSV.
+    ///
+    /// Each line is a decision at a bar's close, to be filled at the next bar's open: the target position as a
+    /// fraction of equity. The policy plays its account over the days exactly as an evaluation does.
+    Act(ActArguments),
     /// List the devices that networks can live on.
     Devices,
     /// Print a manual page or completions.
@@ -172,7 +178,7 @@ pub struct PpoArguments {
 /// Flags of `train eval`.
 #[derive(Debug, Args)]
 pub struct EvalArguments {
-    /// A checkpoint, or a run directory, of which the newest checkpoint is taken.
+    /// A checkpoint, or a run directory, of which the best or else the newest checkpoint is taken.
     #[arg(long, value_name = "DIR")]
     pub checkpoint: PathBuf,
 
@@ -183,6 +189,26 @@ pub struct EvalArguments {
     /// Keys the baseline that acts at random.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+
+    /// Where the environments are.
+    #[command(flatten)]
+    pub server: ServerArguments,
+}
+
+/// Flags of `train act`.
+#[derive(Debug, Args)]
+pub struct ActArguments {
+    /// A checkpoint, or a run directory, of which the best or else the newest checkpoint is taken.
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: PathBuf,
+
+    /// Which days to play: test, validation, train, all, or dates as 2026-01-01..2026-01-31.
+    #[arg(long, value_name = "DAYS", default_value = "test")]
+    pub range: String,
+
+    /// Print only what to hold now: each symbol's last line.
+    #[arg(long)]
+    pub last: bool,
 
     /// Where the environments are.
     #[command(flatten)]

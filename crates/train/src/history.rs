@@ -30,6 +30,9 @@ pub struct TraceRow {
     pub equity: f64,
     /// Costs of the bar's fills, all kinds together.
     pub costs: f64,
+    /// What was decided at the bar's close to hold from the next one on, as a fraction of equity; none at
+    /// the last bar of an account that is closed there.
+    pub target: Option<f64>,
 }
 
 /// One symbol's account.

@@ -13,10 +13,12 @@
 //! - [`torch`]: the learner that stands on libtorch; [`device`]: where it lives and with how many threads.
 //! - [`aligned`]: memory that starts on a cache line.
 //! - [`run_directory`], [`checkpoint`], [`metrics`], [`tensorboard`]: what a run leaves while it learns.
+//! - [`play`]: one continuous episode a symbol, traced; [`act`]: what the policy wants to hold, bar by bar.
 //! - [`evaluate`]: the policy and its baselines on held-out days; [`history`]: accounts bar by bar, and trades;
 //!   [`statistics`]: what is said of them; [`bootstrap`], [`deflated_sharpe`], [`probability`]: how much of it
 //!   chance explains.
 //! - [`report`], [`page`], [`summary`]: what a run has to show, for programs, in a browser, and at the end.
+pub mod act;
 pub mod aligned;
 pub mod bootstrap;
 pub mod checkpoint;
@@ -31,6 +33,7 @@ pub mod learner;
 pub mod metrics;
 pub mod network;
 pub mod page;
+pub mod play;
 pub mod policy;
 pub mod ppo;
 pub mod probability;

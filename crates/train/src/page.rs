@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use plot::{Bar, Bars, LineChart, Series, Style, Values, XAxis};
 use wire::spec::Market;
 
-use crate::evaluate::{Evaluation, Outcome, time_zone};
+use crate::evaluate::{Evaluation, Outcome};
 use crate::metrics::CurvePoint;
+use crate::play::time_zone;
 use crate::report::{Report, TimeSplit, days_in_words, local_time, percent, thousands};
 use crate::statistics::{Statistics, drawdowns};
 use crate::summary::bar_in_words;

@@ -13,7 +13,8 @@ use wire::spec::{Days, Market, Provenance};
 use crate::bootstrap::{FEWEST_DAYS, Interval, Meaning};
 use crate::config::Config;
 use crate::deflated_sharpe::DeflatedSharpe;
-use crate::evaluate::{Evaluation, KnownAnswer, time_zone};
+use crate::evaluate::{Evaluation, KnownAnswer};
+use crate::play::time_zone;
 
 /// Where the time of a run went, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -281,13 +282,13 @@ fn positions_csv(market: &Market, evaluation: &Evaluation) -> String {
     let zone = time_zone(&market.timezone);
     let currency = market.rules.currency.to_lowercase();
     let mut csv = format!(
-        "time,symbol,close,shares,position_{currency},equity_{currency},traded_shares,costs_{currency}\n"
+        "time,symbol,close,shares,position_{currency},equity_{currency},traded_shares,costs_{currency},target\n"
     );
     for trace in &evaluation.policy.traces {
         for row in &trace.rows {
             let _ = writeln!(
                 csv,
-                "{},{},{},{},{:.2},{:.2},{},{:.2}",
+                "{},{},{},{},{:.2},{:.2},{},{:.2},{}",
                 local_time(row.ts, &zone),
                 trace.symbol,
                 row.close,
@@ -295,7 +296,8 @@ fn positions_csv(market: &Market, evaluation: &Evaluation) -> String {
                 row.shares * row.close,
                 row.equity,
                 row.at_open.shares.abs() + row.at_close.shares.abs(),
-                row.costs
+                row.costs,
+                row.target.map_or(String::new(), |target| target.to_string())
             );
         }
     }

@@ -13,7 +13,7 @@ use jiff::Zoned;
 use wire::{Client, Open, Spec};
 
 use crate::checkpoint::{Checkpoint, Counters, Network, Writer};
-use crate::cli::{Arguments, Command, EvalArguments, PpoArguments};
+use crate::cli::{ActArguments, Arguments, Command, EvalArguments, PpoArguments, ServerArguments};
 use crate::config::Config;
 use crate::deflated_sharpe::{self, DeflatedSharpe};
 use crate::env::ServedEnv;
@@ -25,7 +25,7 @@ use crate::ppo::{self, UpdateReport};
 use crate::report::{Report, TimeSplit, Training, Verdict, put_file};
 use crate::reward_scaler::RewardScaler;
 use crate::torch::{Replicas, TorchLearner};
-use crate::{device, page, run_directory, statistics, summary};
+use crate::{act, device, page, run_directory, statistics, summary};
 
 /// How long a server may take to begin to listen.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -46,6 +46,7 @@ pub fn run() -> Result<Exit> {
     match Arguments::parse().command {
         Command::Ppo(arguments) => train(&arguments),
         Command::Eval(arguments) => eval(&arguments),
+        Command::Act(arguments) => act(&arguments),
         Command::Devices => print(&(device::list().join("\n") + "\n")),
         Command::Pages { page } => {
             cli::pages::write(page, Arguments::command(), &mut std::io::stdout())?;
@@ -121,14 +122,7 @@ fn train(arguments: &PpoArguments) -> Result<Exit> {
 }
 
 fn eval(arguments: &EvalArguments) -> Result<Exit> {
-    let config = arguments.server.to_config()?;
-    let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
-    let mut client = connect(&config)?;
-    fits(&checkpoint.network, client.spec()).with_context(|| arguments.checkpoint.display().to_string())?;
-    let replicas = Replicas { inference: 1, update: 1 };
-    let (_, cpu) = device::find("cpu")?;
-    let mut learner = TorchLearner::new(&checkpoint.network.shape, 0, cpu, replicas)?;
-    learner.set_parameters(&checkpoint.parameters)?;
+    let (mut client, mut learner) = policy_and_server(&arguments.checkpoint, &arguments.server)?;
     let verdict = judge(&mut client, &mut learner, arguments.seed)?;
     let report = Report {
         verdict,
@@ -145,6 +139,35 @@ fn eval(arguments: &EvalArguments) -> Result<Exit> {
     let page_path = out.join("report.html");
     put_file(&page_path, &page::of(&report, &[]))?;
     print(&summary::of(&report, Some(&page_path)))
+}
+
+fn act(arguments: &ActArguments) -> Result<Exit> {
+    let (mut client, mut learner) = policy_and_server(&arguments.checkpoint, &arguments.server)?;
+    let Some(market) = client.spec().market.clone() else {
+        bail!("{} has no market to hold positions in (serve features)", client.spec().environment)
+    };
+    let range = act::days(&arguments.range, &market)?;
+    print(&act::targets(&mut client, &market, &mut learner, range, arguments.last)?)
+}
+
+/// The policy of a checkpoint, and a server that shows what it can act on.
+fn policy_and_server(path: &Path, server: &ServerArguments) -> Result<(Client, TorchLearner)> {
+    let config = server.to_config()?;
+    let checkpoint = Checkpoint::read(path)?;
+    let client = connect(&config)?;
+    fits(&checkpoint.network, client.spec()).with_context(|| path.display().to_string())?;
+    let scaler = client.spec().market.as_ref().and_then(|market| market.scaler.as_ref());
+    if scaler != checkpoint.scaler.as_ref() {
+        eprintln!(
+            "train: the server scales features by other training days than the policy learnt with (judge it on \
+             the same days for equal decisions)"
+        );
+    }
+    let (_, cpu) = device::find("cpu")?;
+    let mut learner =
+        TorchLearner::new(&checkpoint.network.shape, 0, cpu, Replicas { inference: 1, update: 1 })?;
+    learner.set_parameters(&checkpoint.parameters)?;
+    Ok((client, learner))
 }
 
 fn connect(config: &Config) -> Result<Client> {

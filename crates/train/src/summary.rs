@@ -93,7 +93,7 @@ pub fn bar_in_words(seconds: u32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::bootstrap::{Difference, Interval};
     use crate::config::Config;
@@ -104,7 +104,8 @@ mod tests {
     use crate::report::{TimeSplit, Training};
     use wire::spec::{Days, Market, Provenance, Rules, Symbol};
 
-    fn market() -> Market {
+    /// Three days, the last of them held out.
+    pub fn market() -> Market {
         Market {
             symbols: vec![Symbol { name: "BPCL".into(), rows: 300 }],
             calendar: vec!["2026-01-01".into(), "2026-01-02".into(), "2026-01-05".into()],
