@@ -495,7 +495,8 @@ class Faults(Place):
             ({"address": "tcp:1"}, ValueError, "unix:PATH"),
             ({}, ValueError, "either"),
             ({"command": CARTPOLE, "seed": -1}, ValueError, "seed=-1"),
-            ({"command": CARTPOLE, "range": "tomorrow"}, ValueError, "tomorrow"),
+            ({"command": CARTPOLE, "episode": 100}, ValueError, "cartpole has no days"),
+            ({"command": self.server, "range": "tomorrow"}, ValueError, "tomorrow"),
             ({"command": self.server, "range": "validation"}, envpool_client.Refused, "--validation-days"),
             ({"command": self.server, "range": (3, 999)}, envpool_client.Refused, "999"),
         ):

@@ -35,7 +35,7 @@ def trades_of(trace: npt.NDArray[np.void], symbol: str) -> list[tuple[Any, ...]]
     short, entry_ts, bars, is_open = False, 0, 0, False
     for row in trace:
         fills = [(float(row[f"{at}_fill_shares"]), float(row[f"{at}_fill_price"])) for at in ("open", "close")]
-        # The price of no order is not a number.
+        # The price of no order means nothing.
         fills = [(shares, price if shares else 0.0) for shares, price in fills]
         traded = sum(abs(shares * price) for shares, price in fills)
         rate = float(row["costs"].sum()) / traded if traded > 0.0 else 0.0

@@ -19,6 +19,7 @@ from .specification import Specification
 Step = tuple[
     npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
 ]
+_ANY_DAYS = ("train", "random", "default", False)
 _STATISTICS = ("episode_return", "final_equity", "turnover", "max_drawdown", "trades", "costs")
 
 
@@ -75,6 +76,11 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
                 trace=trace,
                 liquidate_at_end=liquidate_at_end,
             )
+            if specification.market is None and (range, start, episode, liquidate_at_end) != _ANY_DAYS:
+                raise ValueError(
+                    f"{specification.environment} has no days and one kind of episode: "
+                    "leave out range=, start=, episode= and liquidate_at_end="
+                )
             self._session = self.connection.open(self._open, copy=copy)
             self.single_observation_space = specification.observation_space
             self.single_action_space = specification.action_space
