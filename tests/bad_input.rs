@@ -59,6 +59,22 @@ fn featgen_names_a_feature_that_does_not_exist() {
 }
 
 #[test]
+fn featgen_writes_over_neither_its_input_nor_what_is_no_file() {
+    let place = Place::new();
+    let rows = ["2024-01-01 09:15:00+05:30,100,101,99,100,5", "2024-01-01 09:20:00+05:30,100,101,99,100,5"];
+    let input = place.write("X.csv", &bars(&rows));
+    let line = Run::new("featgen").args(["--quiet", &input, "-o", &input]).fails(2);
+    assert!(line.contains("X.csv") && line.contains("-o"), "{line}");
+    std::os::unix::fs::symlink(&input, place.path("link")).expect("a link");
+    for output in [place.text("link"), "/dev/null".to_owned()] {
+        let outcome = Run::new("featgen").args(["--quiet", &input, "-o", &output]).ends();
+        assert!(!outcome.status.success() && outcome.stderr.lines().count() == 1, "{output}: {}", outcome.stderr);
+    }
+    assert_eq!(fs::read_to_string(&input).expect("the bars are still there"), bars(&rows));
+    assert!(place.path("link").is_symlink());
+}
+
+#[test]
 fn envpool_names_a_file_that_is_no_feature_file() {
     let place = Place::new();
     let missing = place.text("missing.parquet");
