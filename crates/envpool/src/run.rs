@@ -69,6 +69,15 @@ fn prepare(config: &Config) -> Result<Served> {
     if n_interior_nulls > 0 {
         eprintln!("envpool: {n_interior_nulls} rows between others lack a feature; episodes end before them");
     }
+    if let Some(market) = &served.spec.market
+        && market.rules.costs.starts_with("nse-intraday")
+        && !market.rules.square_off
+    {
+        eprintln!(
+            "envpool: nse-intraday charges are for positions that are closed on the same day, and these rules keep \
+             them overnight (leave out --no-square-off, or take --costs nse-delivery)"
+        );
+    }
     Ok(served)
 }
 
