@@ -47,13 +47,13 @@ def main() -> None:
     def likeliest(rows: np.ndarray) -> np.ndarray:
         return model.predict(rows, deterministic=True)[0]
 
-    def always(target: float):
-        action = env.specification.action_for(target)
-        return lambda rows: np.full(len(rows), action)
-
     print("policy       ", envpool_client.evaluate(likeliest, connection=env.connection))
-    print("buy and hold ", envpool_client.evaluate(always(1.0), connection=env.connection, hold_account=True))
-    print("flat         ", envpool_client.evaluate(always(0.0), connection=env.connection))
+    # An account that holds for good knows two actions: 0 is nothing, 1 is all of it.
+    for name, action in (("buy and hold", 1), ("flat", 0)):
+        outcome = envpool_client.evaluate(
+            lambda rows, action=action: np.full(len(rows), action), connection=env.connection, hold_account=True
+        )
+        print(f"{name:13}", outcome)
     env.close()
 
 

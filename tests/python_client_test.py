@@ -412,9 +412,9 @@ class Judgement(Place):
             *self.server)
         report = json.loads((self.folder / "run" / "latest" / "report.json").read_text())
         env = self.env(num_envs=4)
-        for key, target, held in (("long_every_day", 1.0, False), ("always_short", -1.0, False),
-                                  ("buy_and_hold", 1.0, True), ("flat", 0.0, False)):
-            action = env.specification.action_for(target)
+        action_for = env.specification.action_for
+        for key, action, held in (("long_every_day", action_for(1.0), False), ("always_short", action_for(-1.0), False),
+                                  ("buy_and_hold", 1, True), ("flat", 0, True), ("flat", action_for(0.0), False)):
             found = envpool_client.evaluate(
                 lambda rows, action=action: np.full(len(rows), action), connection=env.connection, hold_account=held
             )
@@ -459,6 +459,10 @@ class Judgement(Place):
         for answer, words in (([2, 2], "shape"), ([0.5], "whole numbers"), ([7], "environment 0: action 7")):
             with self.assertRaisesRegex((ValueError, envpool_client.Refused), words):
                 envpool_client.evaluate(lambda rows, answer=answer: np.array(answer), connection=connection)
+        # A policy that fails leaves no session behind, of which a connection has only so many.
+        for _ in range(connection.specification.document["max_sessions"] + 1):
+            with self.assertRaises(ZeroDivisionError):
+                envpool_client.evaluate(lambda rows: 1 / 0, connection=connection)
         with self.assertRaisesRegex(ValueError, "needs a server of features"):
             envpool_client.evaluate(lambda rows: [0], command=CARTPOLE)
         unheld = self.env([ENVPOOL, str(self.features)]).connection
@@ -554,6 +558,34 @@ class Faults(Place):
                 np.testing.assert_array_equal(env.step_wait()[0], expected)
             if step == 30:
                 envs.pop().close()
+
+    def test_a_server_with_no_place_says_so(self):
+        _, address = self.listen("--env", "cartpole")
+        envs = []
+        with self.assertRaisesRegex(envpool_client.Refused, "clients are connected"):
+            for _ in range(1000):
+                envs.append(self.env(address=address, num_envs=1))
+        for _ in range(20):
+            with self.assertRaisesRegex(envpool_client.Refused, "clients are connected"):
+                VectorEnv(address=address)
+        envs[0].close()
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self.env(address=address, num_envs=1).reset()
+                break
+            except envpool_client.Refused:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.01)
+
+    def test_an_interrupt_is_for_the_client_alone(self):
+        env = self.env(CARTPOLE, num_envs=1)
+        env.reset()
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        self.assertNotEqual(os.getpgid(env.connection.server_pid), os.getpgrp())
+        os.kill(os.getpid(), signal.SIGINT)
+        env.step(np.zeros(1, int))
 
     def test_fifty_openings_leave_no_process_and_no_descriptor(self):
         def descriptors():

@@ -49,10 +49,13 @@ class Channel:
         try:
             for pipe in (writer, reader):
                 _widen(pipe)
-            process = subprocess.Popen(arguments, stdin=their_input, stdout=their_output)
-        except OSError as error:
+            # A Ctrl-C is for this program, which may catch it and go on; the server ends with its input.
+            process = subprocess.Popen(arguments, stdin=their_input, stdout=their_output, start_new_session=True)
+        except BaseException as error:
             os.close(writer)
             os.close(reader)
+            if not isinstance(error, OSError):
+                raise
             raise NotReached(
                 f"cannot start {arguments[0]!r}: {error.strerror} (is it installed, and on the PATH?)"
             ) from None
@@ -92,8 +95,9 @@ class Channel:
         """Whether the stream has been given up."""
         return not self._end.alive
 
-    def send(self, *parts: bytes | memoryview) -> None:
-        """Writes all of `parts`."""
+    def send(self, *parts: bytes | memoryview, even_if_gone: bool = False) -> None:
+        """Writes all of `parts`. With `even_if_gone` a peer that has closed its end is no error, since what it has
+        said before can still be read."""
         self._check_open()
         left = [memoryview(part).cast("B") for part in parts if len(part)]
         while left:
@@ -103,6 +107,8 @@ class Channel:
                 self._wait(self._writable, self._answer_timeout)
                 continue
             except (BrokenPipeError, ConnectionResetError):
+                if even_if_gone:
+                    return
                 raise self._gone() from None
             while left and written >= len(left[0]):
                 written -= len(left.pop(0))

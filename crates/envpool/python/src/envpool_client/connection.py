@@ -58,7 +58,7 @@ class Connection:
         self._next_session = 1
         self._header = bytearray(HEADER_BYTES)
         try:
-            self.send(Kind.HELLO, 0, encode_hello(_CLIENT))
+            self._greet()
             reader = Reader(self._receive_control(Kind.WELCOME, start_timeout), self.peer)
             self.server = reader.string()
             """The server's name and version."""
@@ -130,6 +130,12 @@ class Connection:
     def close(self) -> None:
         """Closes the connection with all its sessions; a server that was spawned has ended after it."""
         self.channel.close()
+
+    def _greet(self) -> None:
+        hello = encode_hello(_CLIENT)
+        self._in_exchange = True
+        # A server that takes no more clients says so without listening, and hangs up.
+        self.channel.send(encode_header(Kind.HELLO, 0, len(hello)), hello, even_if_gone=True)
 
     def _receive_control(self, due: Kind, timeout: float | None = None) -> bytes:
         session = self._next_session if due is Kind.OPENED else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .connection import Connection
-from .errors import ProtocolError
+from .errors import EnvpoolError, ProtocolError
 from .protocol import TRACE_COLUMNS, Open, Range
 from .specification import Specification
 from .statistics import TRADE, judge, trades_of
@@ -61,7 +62,7 @@ def evaluate(
 
     `policy_function` gets a float32 array of one row a symbol (each call its own) and returns one action a row.
     `connection` (such as `VectorEnv.connection`) spares starting a server for this. `hold_account` gives the account
-    of buy and hold: no square-off, and the market's delivery costs.
+    of buy and hold: no square-off, the market's delivery costs, and two actions, 0 (nothing) and 1 (all of it).
     """
     if connection is not None:
         if command is not None or address is not None:
@@ -78,36 +79,42 @@ def _play(policy_function: Policy, connection: Connection, days: Range, hold_acc
         raise ValueError(f"{specification.environment} has no days to hold out: evaluate needs a server of features")
     names = [symbol["name"] for symbol in market["symbols"]]
     n, kinds = len(names), specification.cost_kinds
-    space = specification.action_space
+    space = gym.spaces.Discrete(2) if hold_account else specification.action_space
     due = (n, *(space.shape or ()))
     is_discrete = isinstance(space, gym.spaces.Discrete)
     session = connection.open(Open(n, 0, days, "first", "full", reset_within_step=False, trace=True,
                                    liquidate_at_end=True, hold_account=hold_account))
-    slab = session.reset()
-    playing = np.ones(n, np.bool_)
     columns: list[list[npt.NDArray[np.float64]]] = [[] for _ in names]
     costs: list[list[npt.NDArray[np.float64]]] = [[] for _ in names]
-    # An episode cannot have more steps than its symbol has rows; a server for which it has is broken.
-    for _ in builtins.range(max(symbol["rows"] for symbol in market["symbols"]) + 1):
-        # Where every symbol has ended but one, the others' actions are asked for and do nothing.
-        actions = np.asarray(policy_function(slab.observations))
-        if actions.shape != due:
-            raise ValueError(f"the policy returned actions of shape {actions.shape} for {n} observations, "
-                             f"where {due} are due")
-        if is_discrete and actions.dtype.kind not in "iub":
-            raise ValueError(f"the policy returned actions of type {actions.dtype}, where whole numbers are due")
-        session.send(np.ascontiguousarray(actions, "<i4" if is_discrete else "<f4"))
-        slab = session.receive()
-        assert slab.trace is not None and slab.trace_costs is not None
-        for env in np.flatnonzero(playing).tolist():
-            columns[env].append(slab.trace[:, env])
-            costs[env].append(slab.trace_costs[env])
-        playing &= ~(slab.terminated | slab.truncated)
-        if not playing.any():
+    try:
+        slab = session.reset()
+        playing = np.ones(n, np.bool_)
+        # An episode cannot have more steps than its symbol has rows; a server for which it has is broken.
+        for _ in builtins.range(max(symbol["rows"] for symbol in market["symbols"]) + 1):
+            # A symbol that has ended before the others is asked about still, and what is answered does nothing.
+            actions = np.asarray(policy_function(slab.observations))
+            if actions.shape != due:
+                raise ValueError(f"the policy returned actions of shape {actions.shape} for {n} observations, "
+                                 f"where {due} are due")
+            if is_discrete and actions.dtype.kind not in "iub":
+                raise ValueError(f"the policy returned actions of type {actions.dtype}, where whole numbers are due")
+            session.send(np.ascontiguousarray(actions, "<i4" if is_discrete else "<f4"))
+            slab = session.receive()
+            assert slab.trace is not None and slab.trace_costs is not None
+            # Copied, so that the trace does not keep every slab.
+            trace, paid = slab.trace.T.copy(), slab.trace_costs.copy()
+            for env in np.flatnonzero(playing).tolist():
+                columns[env].append(trace[env])
+                costs[env].append(paid[env])
+            playing &= ~(slab.terminated | slab.truncated)
+            if not playing.any():
+                break
+        else:
+            raise ProtocolError(f"an episode of {connection.peer} has no end")
+    finally:
+        # Whatever the policy did, the connection goes on; if that is gone too, its own error is the one to tell.
+        with contextlib.suppress(EnvpoolError):
             session.close()
-            break
-    else:
-        raise ProtocolError(f"an episode of {connection.peer} has no end")
     traces = [_as_trace(rows, paid, kinds) for rows, paid in zip(columns, costs)]
     trades = [trade for name, trace in zip(names, traces) for trade in trades_of(trace, name)]
     by_entry = np.array(sorted(trades, key=lambda trade: trade[2]), dtype=TRADE)

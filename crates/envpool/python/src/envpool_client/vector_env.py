@@ -130,6 +130,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         if seed is not None:
             if isinstance(seed, (list, tuple)):
                 raise ValueError("seed is one number for all environments, each of which draws numbers of its own")
+            super().reset(seed=seed)
             if not (self._is_new and seed == self._open.seed):
                 self._reopen(int(seed))
         self._is_new = False
@@ -224,7 +225,8 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         if self._mode is not AutoresetMode.SAME_STEP:
             return statistics
         final_obs = np.full(self.num_envs, None, dtype=object)
-        for env, row in zip(envs.tolist(), finished["final_obs"] if self._copy else finished["final_obs"].copy()):
+        # Copied, so that one observation that is kept does not keep a whole slab.
+        for env, row in zip(envs.tolist(), finished["final_obs"].copy()):
             final_obs[env] = row
         return {"final_obs": final_obs, "_final_obs": mask, "final_info": statistics, "_final_info": mask}
 
