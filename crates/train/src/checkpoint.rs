@@ -75,7 +75,7 @@ impl Network {
 }
 
 impl Checkpoint {
-    /// Reads the checkpoint in `directory`, or the newest one of the run in it.
+    /// Reads the checkpoint in `directory`, or the best or else the newest one of the run in it.
     ///
     /// # Errors
     /// If there is none, or a file is missing or damaged.
@@ -151,6 +151,10 @@ impl Checkpoint {
     }
 
     fn write_to(&self, unfinished: &Path, target: &Path) -> Result<()> {
+        // The same step of the same run is the same checkpoint, and what is there is whole.
+        if target.exists() {
+            return Ok(());
+        }
         if unfinished.exists() {
             fs::remove_dir_all(unfinished)?;
         }
@@ -167,6 +171,9 @@ impl Checkpoint {
     }
 }
 
+/// The link to the best checkpoint, beside the checkpoints.
+const BEST: &str = "best";
+
 /// The checkpoints under `run`, oldest first.
 pub fn list(run: &Path) -> Vec<(u64, PathBuf)> {
     let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
@@ -176,7 +183,7 @@ pub fn list(run: &Path) -> Vec<(u64, PathBuf)> {
     found
 }
 
-/// `directory` itself if it is a checkpoint, or the newest checkpoint of the run in it.
+/// `directory` itself if it is a checkpoint, or the best checkpoint of the run in it, or else the newest.
 fn resolve(directory: &Path) -> Result<PathBuf> {
     ensure!(
         directory.is_dir(),
@@ -185,6 +192,10 @@ fn resolve(directory: &Path) -> Result<PathBuf> {
     );
     if directory.join("network.json").exists() {
         return Ok(directory.to_owned());
+    }
+    let best = directory.join("checkpoints").join(BEST);
+    if best.join("network.json").exists() {
+        return Ok(best);
     }
     let newest = list(directory).pop().map(|(_, path)| path);
     newest.ok_or_else(|| {
@@ -233,10 +244,14 @@ fn safetensors_of<'a>(tensors: impl Iterator<Item = (String, Vec<usize>, &'a [f3
     safetensors::serialize(views, None).map_err(|error| anyhow!("{error}"))
 }
 
-/// Writes checkpoints on a thread of its own, and forgets all but the newest and the first.
+/// A checkpoint to be written, and whether it is the best so far.
+type Job = (Box<Checkpoint>, bool);
+
+/// Writes checkpoints on a thread of its own, and forgets all but the newest, the first and the best, which
+/// the link `checkpoints/best` points to.
 #[derive(Debug)]
 pub struct Writer {
-    queue: Option<SyncSender<Box<Checkpoint>>>,
+    queue: Option<SyncSender<Job>>,
     faults: Receiver<String>,
     thread: Option<JoinHandle<()>>,
 }
@@ -250,12 +265,14 @@ impl Writer {
     /// # Errors
     /// If no thread can be started.
     pub fn start(run: &Path, keep: usize) -> Result<Self> {
-        let (queue, checkpoints) = sync_channel::<Box<Checkpoint>>(1);
+        let (queue, checkpoints) = sync_channel::<Job>(1);
         let (tell, faults) = sync_channel(64);
         let run = run.to_owned();
         let work = move || {
-            for checkpoint in checkpoints {
-                let outcome = checkpoint.write(&run).map(|_| forget_old(&run, keep));
+            for (checkpoint, is_best) in checkpoints {
+                let written =
+                    checkpoint.write(&run).and_then(|path| if is_best { point(&path) } else { Ok(()) });
+                let outcome = written.map(|()| forget_old(&run, keep));
                 if let Err(error) = outcome {
                     // A reader that is far behind has heard the same before.
                     let _ = tell.try_send(format!("{error:#}; training goes on"));
@@ -268,8 +285,8 @@ impl Writer {
 
     /// Hands over a checkpoint to be written. If the disk is so slow that two others are still waiting, this
     /// one is dropped rather than waited for; returns whether it was taken.
-    pub fn offer(&self, checkpoint: Checkpoint) -> bool {
-        let sent = self.queue.as_ref().map(|queue| queue.try_send(Box::new(checkpoint)));
+    pub fn offer(&self, checkpoint: Checkpoint, is_best: bool) -> bool {
+        let sent = self.queue.as_ref().map(|queue| queue.try_send((Box::new(checkpoint), is_best)));
         !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))))
     }
 
@@ -278,16 +295,19 @@ impl Writer {
         self.faults.try_iter().collect()
     }
 
-    /// Writes a last checkpoint, waits for all of them, and returns what went wrong.
-    pub fn finish(mut self, last: Checkpoint) -> Vec<String> {
+    /// Writes the best checkpoint, if it is still to be written, and the last one, waits for all of them, and
+    /// returns what went wrong.
+    pub fn finish(mut self, best: Option<Checkpoint>, last: Checkpoint) -> Vec<String> {
         let deadline = Instant::now() + LAST_WRITE_LIMIT;
-        let mut last = Some(Box::new(last));
-        while let (Some(checkpoint), Some(queue)) = (last.take(), &self.queue) {
-            match queue.try_send(checkpoint) {
-                Err(TrySendError::Full(back)) if Instant::now() < deadline => last = Some(back),
-                _ => {}
+        for job in best.map(|best| (best, true)).into_iter().chain([(last, false)]) {
+            let mut waiting = Some((Box::new(job.0), job.1));
+            while let (Some(job), Some(queue)) = (waiting.take(), &self.queue) {
+                match queue.try_send(job) {
+                    Err(TrySendError::Full(back)) if Instant::now() < deadline => waiting = Some(back),
+                    _ => {}
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
-            std::thread::sleep(Duration::from_millis(1));
         }
         self.queue = None;
         let mut faults = Vec::new();
@@ -304,9 +324,22 @@ impl Writer {
     }
 }
 
-/// Removes all checkpoints but the first and the `keep` newest. One that cannot be removed is of no harm.
+/// Points `best` beside `checkpoint` to it, in one step.
+fn point(checkpoint: &Path) -> Result<()> {
+    let name = checkpoint.file_name().context("a checkpoint has a name")?;
+    let new = checkpoint.with_file_name(".best");
+    let _ = fs::remove_file(&new);
+    std::os::unix::fs::symlink(name, &new)
+        .and_then(|()| fs::rename(&new, checkpoint.with_file_name(BEST)))
+        .with_context(|| format!("{} as the best", checkpoint.display()))
+}
+
+/// Removes all checkpoints but the first, the best and the `keep` newest. One that cannot be removed is of no
+/// harm.
 fn forget_old(run: &Path, keep: usize) {
-    let found = list(run);
+    let best = fs::read_link(run.join("checkpoints").join(BEST)).ok();
+    let mut found = list(run);
+    found.retain(|(_, path)| best.as_deref().is_none_or(|best| path.file_name() != Some(best.as_os_str())));
     let old = found.len().saturating_sub(keep);
     for (step, path) in &found[..old] {
         if *step > 0 {
@@ -321,11 +354,11 @@ fn forget_old(run: &Path, keep: usize) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::network::{Activation, Distribution};
 
-    fn checkpoint(timesteps: u64) -> Checkpoint {
+    pub fn checkpoint(timesteps: u64) -> Checkpoint {
         let shape = NetworkShape {
             observation_len: 3,
             hidden: vec![4],
@@ -378,13 +411,37 @@ mod tests {
         fs::create_dir(run.path().join("checkpoints")).unwrap();
         let writer = Writer::start(run.path(), 2).unwrap();
         for step in [0, 10, 20, 30] {
-            while !writer.offer(checkpoint(step)) {
+            while !writer.offer(checkpoint(step), false) {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        assert_eq!(writer.finish(checkpoint(40)), Vec::<String>::new());
+        assert_eq!(writer.finish(None, checkpoint(40)), Vec::<String>::new());
         let steps: Vec<u64> = list(run.path()).into_iter().map(|(step, _)| step).collect();
         assert_eq!(steps, [0, 30, 40]);
+    }
+
+    #[test]
+    fn the_best_is_kept_and_stands_for_the_run_until_a_better_one_comes() {
+        let run = tempfile::tempdir().unwrap();
+        fs::create_dir(run.path().join("checkpoints")).unwrap();
+        let steps = || list(run.path()).into_iter().map(|(step, _)| step).collect::<Vec<u64>>();
+        let judged = || Checkpoint::read(run.path()).unwrap().counters.timesteps;
+        let write = |best: &[u64], steps: &[u64], last: u64| {
+            let writer = Writer::start(run.path(), 1).unwrap();
+            for step in steps {
+                while !writer.offer(checkpoint(*step), best.contains(step)) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            assert_eq!(writer.finish(None, checkpoint(last)), Vec::<String>::new());
+        };
+        write(&[10], &[0, 10, 20], 30);
+        assert_eq!((steps(), judged()), (vec![0, 10, 30], 10));
+        // The last may be the best, and is then written under one name only.
+        write(&[40], &[40], 40);
+        assert_eq!((steps(), judged()), (vec![0, 30, 40], 40));
+        let faults = Writer::start(run.path(), 1).unwrap().finish(Some(checkpoint(50)), checkpoint(60));
+        assert_eq!((faults, steps(), judged()), (vec![], vec![0, 50, 60], 50));
     }
 
     #[test]
@@ -392,7 +449,7 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         // A file where the directory of checkpoints should be.
         fs::write(run.path().join("checkpoints"), "").unwrap();
-        let faults = Writer::start(run.path(), 2).unwrap().finish(checkpoint(5));
+        let faults = Writer::start(run.path(), 2).unwrap().finish(None, checkpoint(5));
         assert_eq!(faults.len(), 1, "{faults:?}");
         assert!(faults[0].contains("checkpoints/5") && faults[0].contains("training goes on"), "{faults:?}");
         assert!(!run.path().join(".unfinished-checkpoint").exists());

@@ -162,7 +162,13 @@ pub struct PpoArguments {
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
 
-    /// Checkpoints kept beside the first [default: 3]
+    /// Updates between looks at the validation days, of which the best policy is kept and judged [default: 5]
+    ///
+    /// Only where the server keeps such days (envpool --validation-days N).
+    #[arg(long, value_name = "N")]
+    eval_every: Option<u64>,
+
+    /// Checkpoints kept beside the first and the best [default: 3]
     #[arg(long, value_name = "N")]
     keep: Option<usize>,
 
@@ -243,6 +249,7 @@ impl PpoArguments {
         set(&mut config.seed, self.seed);
         set(&mut config.device, self.device.clone());
         set(&mut config.checkpoint_every, self.checkpoint_every);
+        set(&mut config.eval_every, self.eval_every);
         set(&mut config.keep, self.keep);
         if let Some(threads) = self.threads {
             config.update_threads = threads.into();
@@ -330,6 +337,7 @@ mod tests {
             ("--max-grad-norm", ppo.max_grad_norm.to_string()),
             ("--target-kl", ppo.target_kl.to_string()),
             ("--normalize-reward", ppo.normalize_reward.to_string()),
+            ("--eval-every", Config::default().eval_every.to_string()),
             ("--keep", Config::default().keep.to_string()),
         ] {
             let help = text.split(flag).nth(1).unwrap_or_else(|| panic!("no {flag}"));

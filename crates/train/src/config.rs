@@ -33,7 +33,9 @@ pub struct Config {
     pub inference_threads: usize,
     /// Environment steps between checkpoints; 0 writes one every ten seconds.
     pub checkpoint_every: u64,
-    /// Checkpoints kept beside the first: the newest ones.
+    /// Updates between looks at the validation days, where the server keeps some.
+    pub eval_every: u64,
+    /// Checkpoints kept beside the first and the best: the newest ones.
     pub keep: usize,
     /// The server's command and its arguments; empty if the run connected to one.
     pub server: Vec<String>,
@@ -54,6 +56,7 @@ impl Default for Config {
             update_threads: 0,
             inference_threads: 0,
             checkpoint_every: 0,
+            eval_every: 5,
             keep: 3,
             server: Vec::new(),
             connect: None,
@@ -110,6 +113,7 @@ impl Config {
             (not_negative(ppo.value_coefficient), "--value-coefficient must not be below 0"),
             (positive(ppo.max_grad_norm), "--max-grad-norm must be above 0"),
             (not_negative(ppo.target_kl), "--target-kl must not be below 0"),
+            (self.eval_every > 0, "--eval-every must be at least 1"),
             (self.keep > 0, "--keep must be at least 1"),
             (
                 self.update_threads.max(self.inference_threads) <= MAX_THREADS,

@@ -1,6 +1,8 @@
 //! The environments as an algorithm sees them: a batch that is reset once and then stepped, its results
 //! read from the slab where they arrived. A server's session is one; tests bring their own.
 
+use std::cell::RefCell;
+
 use anyhow::Result;
 use wire::{Actions, Client, Session, Slab};
 
@@ -22,27 +24,27 @@ pub trait VecEnv {
     fn slab(&self) -> &Slab;
 }
 
-/// A session on a server.
+/// A session on a server, whose connection others may use between steps.
 #[derive(Debug)]
 pub struct ServedEnv<'a> {
-    client: &'a mut Client,
+    client: &'a RefCell<Client>,
     session: Session,
 }
 
 impl<'a> ServedEnv<'a> {
     /// Steps `session`, which was opened on `client`.
-    pub fn new(client: &'a mut Client, session: Session) -> Self {
+    pub fn new(client: &'a RefCell<Client>, session: Session) -> Self {
         Self { client, session }
     }
 }
 
 impl VecEnv for ServedEnv<'_> {
     fn reset(&mut self) -> Result<()> {
-        Ok(self.client.reset(&mut self.session)?)
+        Ok(self.client.borrow_mut().reset(&mut self.session)?)
     }
 
     fn step(&mut self, actions: Actions<'_>) -> Result<()> {
-        Ok(self.client.step(&mut self.session, actions)?)
+        Ok(self.client.borrow_mut().step(&mut self.session, actions)?)
     }
 
     fn slab(&self) -> &Slab {

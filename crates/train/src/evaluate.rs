@@ -121,6 +121,19 @@ pub fn judge(
     Ok(Evaluation { policy, baselines, difference })
 }
 
+/// The total return of `learner`'s likeliest actions on the validation days of `market`, by the rules and costs
+/// of the held-out days.
+///
+/// # Errors
+/// If the server refuses or is gone, or the device fails.
+pub fn on_validation_days(client: &mut Client, market: &Market, learner: &mut dyn Learner) -> Result<f64> {
+    let space = client.spec().action.clone();
+    let open = Open::evaluation(market.symbols.len() as u32, Range::Validation);
+    let traces = play(client, market, &open, &mut likeliest(&space, learner)).context("validation days")?;
+    let history = portfolio(&traces);
+    Ok(history.rows.last().map_or(0.0, |row| row.equity / history.capital - 1.0))
+}
+
 /// Judges `learner`'s likeliest actions where there is no market, on `n_envs` environments for `steps` each.
 ///
 /// # Errors

@@ -12,6 +12,7 @@
 //! - [`policy`]: distributions over actions.
 //! - [`torch`]: the learner that stands on libtorch; [`device`]: where it lives and with how many threads.
 //! - [`aligned`]: memory that starts on a cache line.
+//! - [`validation`]: which of a training's policies is judged.
 //! - [`run_directory`], [`checkpoint`], [`metrics`], [`tensorboard`]: what a run leaves while it learns.
 //! - [`play`]: one continuous episode a symbol, traced; [`act`]: what the policy wants to hold, bar by bar.
 //! - [`evaluate`]: the policy and its baselines on held-out days; [`history`]: accounts bar by bar, and trades;
@@ -48,3 +49,4 @@ pub mod statistics;
 pub mod summary;
 pub mod tensorboard;
 pub mod torch;
+pub mod validation;

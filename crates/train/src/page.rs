@@ -11,6 +11,7 @@ use crate::play::time_zone;
 use crate::report::{Report, TimeSplit, days_in_words, local_time, percent, thousands};
 use crate::statistics::{Statistics, drawdowns};
 use crate::summary::bar_in_words;
+use crate::validation::Validation;
 
 const STYLE: &str = "\
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 940px; margin: 2em auto; padding: 0 1em }
@@ -54,6 +55,9 @@ pub fn of(report: &Report, curve: &[CurvePoint]) -> String {
         page.push_str(&curve_chart("Explained variance of the returns", "share", curve, |p| {
             p.explained_variance
         }));
+    }
+    if let Some(validation) = report.training.as_ref().and_then(|training| training.validation.as_ref()) {
+        page.push_str(&validation_chart(validation));
     }
     if let Some(training) = &report.training {
         let _ = writeln!(
@@ -274,6 +278,18 @@ fn curve_chart(
         series: vec![Series { name: y_label.into(), points, style: Style::Solid }],
         height_px: 200,
         ..LineChart::default()
+    })
+}
+
+fn validation_chart(validation: &Validation) -> String {
+    let points = validation.scores.iter().map(|score| (score.timesteps as f64, score.total_return)).collect();
+    drawn(&LineChart {
+        title: "Return on the validation days, which chose the policy".into(),
+        x: XAxis::Number { label: "environment steps".into() },
+        y_label: "return".into(),
+        y_values: Values::Percent,
+        series: vec![Series { name: "validation".into(), points, style: Style::Solid }],
+        height_px: 200,
     })
 }
 

@@ -114,8 +114,8 @@ pub struct UpdateReport<'a> {
     pub reward_scaler: &'a RewardScaler,
 }
 
-/// Who is told of each update. An error ends the training.
-pub type Observer<'a> = dyn FnMut(&UpdateReport<'_>, &dyn Learner) -> Result<()> + 'a;
+/// Who is told of each update, and may try the policy. An error ends the training.
+pub type Observer<'a> = dyn FnMut(&UpdateReport<'_>, &mut dyn Learner) -> Result<()> + 'a;
 
 /// Learns a policy for the environments `env` with actions in `space`.
 ///

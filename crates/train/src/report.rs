@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::deflated_sharpe::DeflatedSharpe;
 use crate::evaluate::{Evaluation, KnownAnswer};
 use crate::play::time_zone;
+use crate::validation::Validation;
 
 /// Where the time of a run went, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -25,6 +26,8 @@ pub struct TimeSplit {
     pub inference: f64,
     /// Learning from rollouts.
     pub update: f64,
+    /// Looking at the validation days.
+    pub validation: f64,
     /// Copying checkpoints and writing metrics.
     pub checkpoint: f64,
     /// Waiting at the end for the disk to take the last checkpoint.
@@ -32,15 +35,17 @@ pub struct TimeSplit {
 }
 
 impl TimeSplit {
-    /// The parts by name.
-    pub fn parts(&self) -> [(&'static str, f64); 5] {
-        [
+    /// The parts by name; of validation only where there was any.
+    pub fn parts(&self) -> Vec<(&'static str, f64)> {
+        let parts = [
             ("environment", self.environment),
             ("inference", self.inference),
             ("update", self.update),
+            ("validation", self.validation),
             ("checkpoint", self.checkpoint),
             ("waiting", self.waiting),
-        ]
+        ];
+        parts.into_iter().filter(|(name, seconds)| *name != "validation" || *seconds > 0.0).collect()
     }
 
     /// All of it.
@@ -60,6 +65,8 @@ pub struct Training {
     pub time_split: TimeSplit,
     /// The longest that the loop stood still for a checkpoint, in milliseconds.
     pub longest_checkpoint_stall_ms: f64,
+    /// How the policy was chosen; none where the last one was taken.
+    pub validation: Option<Validation>,
     /// Everything that decided the run.
     pub config: Config,
 }
@@ -213,6 +220,7 @@ impl Report {
             put("steps_per_second", training.steps_per_second().into());
             put("time_split", serde_json::to_value(training.time_split)?);
             put("longest_checkpoint_stall_ms", training.longest_checkpoint_stall_ms.into());
+            put("validation", serde_json::to_value(&training.validation)?);
             put("config", serde_json::to_value(&training.config)?);
         }
         Ok(Value::Object(document))

@@ -1,5 +1,6 @@
 //! What each command does, as a handful of steps.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::ppo::{self, UpdateReport};
 use crate::report::{Report, TimeSplit, Training, Verdict, put_file};
 use crate::reward_scaler::RewardScaler;
 use crate::torch::{Replicas, TorchLearner};
+use crate::validation::{Choice, Score};
 use crate::{act, device, page, run_directory, statistics, summary};
 
 /// How long a server may take to begin to listen.
@@ -93,20 +95,26 @@ fn train(arguments: &PpoArguments) -> Result<Exit> {
     let mut log = Log::start(&run, &config, &spec, shape, arguments.quiet)?;
     log.save(0, 0, None, &learner)?;
 
-    let mut env = ServedEnv::new(&mut client, session);
+    let client = RefCell::new(client);
+    let mut env = ServedEnv::new(&client, session);
     let outcome =
         ppo::train(&config.ppo, config.seed, &spec.action, &mut env, &mut learner, &mut |report, learner| {
             log.update(report, learner)?;
+            log.validate(report, learner, &client)?;
             ensure!(!interrupted.load(Ordering::Relaxed), "interrupted");
             Ok(())
         });
-    let (training, checkpoint) = log.finish(&learner)?;
+    let (training, mut checkpoint) = log.finish(&learner)?;
     if interrupted.load(Ordering::Relaxed) {
         bail_interrupted(&checkpoint);
         return Ok(Exit::Code(INTERRUPTED));
     }
     outcome?;
-    let verdict = judge(&mut client, &mut learner, config.seed)?;
+    if let Some((best, validation)) = log.choice.as_ref().and_then(Choice::outcome) {
+        learner.set_parameters(&best.parameters)?;
+        checkpoint.set_file_name(validation.best_timesteps.to_string());
+    }
+    let verdict = judge(&mut client.borrow_mut(), &mut learner, config.seed)?;
     let report = Report {
         deflated_sharpe: deflated(&verdict, &run),
         verdict,
@@ -273,6 +281,7 @@ struct Log {
     latest: (u64, u64, Option<RewardScaler>),
     split: TimeSplit,
     longest_stall: Duration,
+    choice: Option<Choice>,
 }
 
 impl Log {
@@ -291,6 +300,7 @@ impl Log {
             latest: (0, 0, None),
             split: TimeSplit::default(),
             longest_stall: Duration::ZERO,
+            choice: Choice::new(spec.market.as_ref(), config.eval_every),
         })
     }
 
@@ -324,6 +334,36 @@ impl Log {
         Ok(())
     }
 
+    /// Looks at the validation days, if there are any and it is time, and keeps the policy that is best there.
+    fn validate(
+        &mut self,
+        report: &UpdateReport<'_>,
+        learner: &mut dyn Learner,
+        client: &RefCell<Client>,
+    ) -> Result<()> {
+        let updates = self.config.ppo.updates(self.config.envs as usize);
+        let Some(choice) = self.choice.as_ref().filter(|choice| choice.is_due(report.update, updates)) else {
+            return Ok(());
+        };
+        let begun = Instant::now();
+        let total_return = evaluate::on_validation_days(&mut client.borrow_mut(), choice.market(), learner)?;
+        let score = Score { timesteps: report.timesteps, total_return };
+        if self.choice.as_mut().is_some_and(|choice| choice.note(score)) {
+            let reward_scaler = Some(report.reward_scaler.clone());
+            let checkpoint = self.checkpoint(report.update, report.timesteps, reward_scaler, learner)?;
+            self.choice.iter_mut().for_each(|choice| choice.keep(checkpoint.clone()));
+        }
+        // One that the writer had no room for is offered again at the next look, and at the end.
+        if let (Some(choice), Some(writer)) = (&mut self.choice, &self.writer)
+            && let Some(best) = choice.unwritten()
+            && writer.offer(best.clone(), true)
+        {
+            choice.written();
+        }
+        self.split.validation += begun.elapsed().as_secs_f64();
+        Ok(())
+    }
+
     fn save(
         &mut self,
         update: u64,
@@ -334,7 +374,7 @@ impl Log {
         let begun = Instant::now();
         let checkpoint = self.checkpoint(update, timesteps, reward_scaler.cloned(), learner)?;
         if let Some(writer) = &self.writer {
-            writer.offer(checkpoint);
+            writer.offer(checkpoint, false);
             writer.faults().iter().for_each(|fault| self.progress.note(fault));
         }
         self.saved = (timesteps, Instant::now());
@@ -369,7 +409,8 @@ impl Log {
         let (update, timesteps, reward_scaler) = self.latest.clone();
         let last = self.checkpoint(update, timesteps, reward_scaler, learner)?;
         if let Some(writer) = self.writer.take() {
-            writer.finish(last).iter().for_each(|fault| self.progress.note(fault));
+            let best = self.choice.as_ref().and_then(Choice::unwritten).cloned();
+            writer.finish(best, last).iter().for_each(|fault| self.progress.note(fault));
         }
         self.split.waiting = learnt.elapsed().as_secs_f64();
         let training = Training {
@@ -377,6 +418,7 @@ impl Log {
             seconds: self.begun.elapsed().as_secs_f64(),
             time_split: self.split,
             longest_checkpoint_stall_ms: self.longest_stall.as_secs_f64() * 1e3,
+            validation: self.choice.as_ref().and_then(Choice::outcome).map(|(_, validation)| validation),
             config: self.config.clone(),
         };
         Ok((training, self.run.join("checkpoints").join(timesteps.to_string())))

@@ -62,6 +62,18 @@ pub fn of(report: &Report, page: Option<&Path>) -> String {
         let parts: Vec<String> =
             parts.iter().map(|(name, seconds)| format!("{name} {:.1} %", 100.0 * seconds / total)).collect();
         line("time", parts.join(", "));
+        if let (Some(validation), Some(market)) = (&training.validation, report.market()) {
+            line(
+                "validation",
+                format!(
+                    "best of {} on {}: {} there, after {}; the one judged",
+                    plural(validation.scores.len() as u64, "policy").replace("policys", "policies"),
+                    days_in_words(market, validation.days),
+                    percent(validation.best_total_return),
+                    plural(validation.best_timesteps, "step")
+                ),
+            );
+        }
     }
     if let Some(page) = page {
         line("report", page.display().to_string());
@@ -102,6 +114,7 @@ pub(crate) mod tests {
     use crate::history::{History, Trade};
     use crate::page;
     use crate::report::{TimeSplit, Training};
+    use crate::validation::{Score, Validation};
     use wire::spec::{Days, Market, Provenance, Rules, Symbol};
 
     /// Three days, the last of them held out.
@@ -165,8 +178,14 @@ pub(crate) mod tests {
                 block_days: 1.5,
             }),
         };
-        let split =
-            TimeSplit { environment: 1.0, inference: 2.0, update: 6.5, checkpoint: 0.25, waiting: 0.25 };
+        let split = TimeSplit {
+            environment: 1.0,
+            inference: 2.0,
+            update: 6.5,
+            validation: 0.0,
+            checkpoint: 0.25,
+            waiting: 0.25,
+        };
         let config =
             Config { device: "cpu".into(), update_threads: 2, inference_threads: 1, ..Config::default() };
         Report {
@@ -176,6 +195,7 @@ pub(crate) mod tests {
                 seconds: 10.0,
                 time_split: split,
                 longest_checkpoint_stall_ms: 0.5,
+                validation: None,
                 config,
             }),
             seed: 1,
@@ -228,6 +248,27 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
             evaluation.difference = None;
         }
         assert!(of(&few, None).contains("difference  fewer than 10 days cannot tell a policy from chance"));
+    }
+
+    #[test]
+    fn a_policy_that_validation_days_chose_says_so() {
+        let mut report = report(-0.015, 0.02);
+        let score = |timesteps, total_return| Score { timesteps, total_return };
+        if let Some(training) = &mut report.training {
+            training.time_split.validation = 1.0;
+            training.validation = Some(Validation {
+                days: Days { first: 1, last: 1 },
+                scores: vec![score(4096, 0.01), score(8192, -0.01)],
+                best_timesteps: 4096,
+                best_total_return: 0.01,
+            });
+        }
+        let text = of(&report, None);
+        let expected = "\nvalidation  best of 2 policies on 1 day, 2026-01-02 to 2026-01-02: +1.00 % there, \
+                        after 4,096 steps; the one judged\n";
+        assert!(text.contains(expected) && text.contains("validation 9.1 %"), "{text}");
+        assert_eq!(report.to_json().unwrap()["validation"]["scores"][1]["timesteps"], 8192);
+        assert!(page::of(&report, &[]).contains("Return on the validation days"));
     }
 
     #[test]
