@@ -49,7 +49,7 @@ fn dispatch(arguments: Arguments) -> Result<Exit> {
             replay::replay(&file, summary, json, plot.as_deref())
         }
         Some(Command::Compare { before, after, json }) => compare::compare(&before, &after, json),
-        Some(Command::Threads(words)) => threads::threads(words),
+        Some(Command::Threads(words)) => threads::threads(&words),
         Some(Command::Pages { page }) => {
             cli::pages::write(page, Arguments::command(), &mut io::stdout().lock())?;
             Ok(Exit::Done)

@@ -36,7 +36,7 @@ pub struct Report {
 }
 
 /// Does what `cpumon threads` was asked to.
-pub fn threads(arguments: Threads) -> Result<Exit> {
+pub fn threads(arguments: &Threads) -> Result<Exit> {
     let own: Vec<String> = env::vars_os()
         .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
         .collect();
@@ -59,7 +59,7 @@ pub fn threads(arguments: Threads) -> Result<Exit> {
     } else if arguments.wrapped.is_empty() {
         print(&catalogue(&own, effective_cores))?;
     } else {
-        return around(&arguments, effective_cores);
+        return around(arguments, effective_cores);
     }
     Ok(Exit::Done)
 }

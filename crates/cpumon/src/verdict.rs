@@ -153,20 +153,13 @@ impl Run<'_> {
             at_disk.map(|share| format!("it waited for a disk in {:.0} % of the samples", share * 100.0));
         let idle = evidence.iowait.filter(|iowait| *iowait >= MATERIAL_LOSS);
         let idle = idle.map(|iowait| format!("cores idled for a disk {:.0} % of the time", iowait * 100.0));
-        match at_disk.or(idle) {
-            Some(disk) => {
-                let because = format!("{}; {disk}", self.used);
-                verdict(
-                    Finding::WaitingForIo,
-                    because,
-                    "read or write less, do it ahead of need, or use a faster disk",
-                )
-            }
-            None => {
-                let advice = "find what it waits for (input, a lock, a peer) and overlap it with work";
-                verdict(Finding::Waiting, rest, advice)
-            }
+        if let Some(disk) = at_disk.or(idle) {
+            let because = format!("{}; {disk}", self.used);
+            let advice = "read or write less, do it ahead of need, or use a faster disk";
+            return verdict(Finding::WaitingForIo, because, advice);
         }
+        let advice = "find what it waits for (input, a lock, a peer) and overlap it with work";
+        verdict(Finding::Waiting, rest, advice)
     }
 }
 

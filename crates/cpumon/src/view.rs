@@ -11,7 +11,7 @@ use crate::sample::{Sample, Sampler};
 use crate::terminal::{Screen, size};
 use crate::totals::Totals;
 use crate::verdict;
-use crate::words::block;
+use crate::words::{block, counted};
 
 /// The verdict is about the newest samples, and strips show them.
 const MOST_RECENT: usize = 60;
@@ -134,12 +134,12 @@ impl Frame {
         let free = s.available_bytes.map(|bytes| format!("{:.1} GB free", bytes as f64 / 1e9));
         lines.push(load.into_iter().chain(free).chain(told).collect::<Vec<_>>().join(", "));
         if let (Some(processes), Some(bytes)) = (s.processes, s.resident_bytes) {
-            let threads = s.threads.map_or(String::new(), |threads| format!(", {threads} threads"));
+            let threads =
+                s.threads.map_or(String::new(), |n| format!(", {}", counted(n, "thread", "threads")));
             let wait = s.run_wait.unwrap_or(0.0) * 100.0;
             let bytes = bytes as f64 / 1e6;
-            lines.push(format!(
-                "{processes} processes{threads}, {bytes:.0} MB, waited {wait:.0} % for a core"
-            ));
+            let processes = counted(processes, "process", "processes");
+            lines.push(format!("{processes}{threads}, {bytes:.0} MB, waited {wait:.0} % for a core"));
         }
         if let Some(hot) = &s.hottest {
             let mut text = format!("hottest {:?} {:.2} of a core", hot.name, hot.cores);

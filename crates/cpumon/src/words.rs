@@ -121,7 +121,8 @@ impl Summary {
     }
 }
 
-fn counted(count: u32, one: &str, more: &str) -> String {
+/// A number and what it counts.
+pub fn counted(count: u32, one: &str, more: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { more })
 }
 

@@ -124,7 +124,11 @@ mod tests {
     fn threads_that_work_are_found_by_name() {
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let busy = || while !stop.load(std::sync::atomic::Ordering::Relaxed) {};
+            let busy = || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            };
             std::thread::Builder::new().name("busy-thread".into()).spawn_scoped(scope, busy).unwrap();
             let (mut threads, mut files, mut tree) = (Threads::default(), Files::default(), Tree::default());
             let own = std::process::id();
