@@ -59,7 +59,7 @@ ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) --envs $(EN
 help: ## Say what each target and variable does
 	@echo 'usage: make TARGET [VARIABLE=value …]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  SYMBOL=$(SYMBOL)      what to trade; SYMBOLS="BPCL ITC" for several at once'
 	@echo '  DATA=             bars to use instead: a CSV or Parquet file; SOURCE="…" says where real ones come from'
@@ -133,6 +133,9 @@ gates: build ## What takes longer: learning to a known score, kills at random mo
 
 bench: build ## Speeds, as ratios against peers and limits; JSON under target/bench
 	@cargo bench --workspace --locked --bench bench
+
+bench-cpumon: build ## What cpumon costs, beside mpstat, pidstat, psrecord and htop
+	@python3 scripts/bench-cpumon.py
 
 clean: ## Remove what was built, and the features; runs, real data and libtorch stay
 	@cargo clean
