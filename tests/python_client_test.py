@@ -199,6 +199,18 @@ class Semantics(Place):
             self.assertGreater(n, 5)
             np.testing.assert_array_equal(ours[:n], theirs[:n])
 
+    def test_what_a_mask_resets_in_next_step_mode_plays_the_next_step(self):
+        env = self.env(CARTPOLE, num_envs=1, autoreset_mode=AutoresetMode.NEXT_STEP)
+        env.reset()
+        for _ in range(100):
+            if env.step(np.array([1]))[2][0]:
+                break
+        first, _ = env.reset(options={"reset_mask": np.array([True])})
+        seen, rewards, *_ = env.step(np.array([1]))
+        # A push adds 0.2 to the velocity, and two first observations are at most 0.1 apart.
+        self.assertEqual(rewards[0], 1.0)
+        self.assertGreater(seen[0, 1] - first[0, 1], 0.15)
+
     def test_equal_seeds_give_equal_bits_and_a_new_seed_begins_anew(self):
         env = self.env(num_envs=32, seed=5)
 
@@ -286,7 +298,8 @@ class Semantics(Place):
                        trace=True)
         env.reset()
         days, steps = set(), 0
-        while True:
+        # More bars than these days have, so that an episode without an end is a failure and not a hang.
+        for _ in range(1000):
             _, _, _, truncated, _ = env.step(np.ones(4, int))
             days |= {time.strftime("%Y-%m-%d", time.gmtime(ts / 1e6)) for ts in env.trace["ts"]}
             steps += 1
@@ -432,6 +445,8 @@ class Judgement(Place):
             self.assertEqual(found.trace["equity"][-1], found.statistics["final_equity"])
             self.assertEqual((len(found.trace), len(found.trades)), (expected["bars"], expected["trades"]))
             self.assertIn("simulated", str(found))
+            # The bar that closes a trade is not one of its bars, as in trades.csv.
+            self.assertEqual(found.trades["bars"].sum(), (found.trace["shares"] != 0).sum())
 
     def test_several_symbols_and_a_policy_that_sees(self):
         both = self.folder / "both.parquet"
@@ -453,6 +468,8 @@ class Judgement(Place):
         # Cash in and out of all fills, and nothing held: what is left is the profit of the trades.
         self.assertAlmostEqual(found.trades["net"].sum(), sum(last) - 200_000, delta=1e-6)
         self.assertEqual(found.trace["shares"][found.trace["symbol"] == 0][-1], 0.0)
+        opposite = envpool_client.evaluate(lambda rows: [2, 0], command=server)
+        self.assertTrue(0.9 < opposite.statistics["exposure"] < 1.1, "long and short do not cancel")
 
     def test_a_policy_that_answers_wrongly_is_told(self):
         connection = self.env(num_envs=1).connection
