@@ -21,6 +21,7 @@ use wire::spec::{ActionSpace, Observation, Scaler};
 
 use crate::learner::OptimiserState;
 use crate::network::NetworkShape;
+use crate::origin::Origin;
 use crate::reward_scaler::RewardScaler;
 
 /// `network.json`: all that another program needs beside the weights.
@@ -48,8 +49,8 @@ pub struct Counters {
     pub optimiser_steps: u64,
     /// What rewards were scaled with; none before the first update.
     pub reward_scaler: Option<RewardScaler>,
-    /// The digest of the data that the policy learnt from; none where there is no market.
-    pub data_digest: Option<String>,
+    /// What the policy learnt from; none where there is no market.
+    pub origin: Option<Origin>,
 }
 
 /// Everything of one checkpoint, in memory.
@@ -388,7 +389,7 @@ pub(crate) mod tests {
                 timesteps,
                 optimiser_steps: 17,
                 reward_scaler: Some(reward_scaler),
-                data_digest: Some("ab".into()),
+                origin: Some(Origin::of(&crate::summary::tests::market())),
             },
             scaler: Some(Scaler { mean: vec![0.1, 1.0 / 3.0], deviation: vec![2.0, 3.0], clip: 5.0 }),
         }

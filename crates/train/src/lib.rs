@@ -18,6 +18,7 @@
 //! - [`evaluate`]: the policy and its baselines on held-out days; [`history`]: accounts bar by bar, and trades;
 //!   [`statistics`]: what is said of them; [`bootstrap`], [`deflated_sharpe`], [`probability`]: how much of it
 //!   chance explains.
+//! - [`origin`]: what a policy learnt from, held against what it is judged on.
 //! - [`report`], [`page`], [`summary`]: what a run has to show, for programs, in a browser, and at the end.
 pub mod act;
 pub mod aligned;
@@ -33,6 +34,7 @@ pub mod history;
 pub mod learner;
 pub mod metrics;
 pub mod network;
+pub mod origin;
 pub mod page;
 pub mod play;
 pub mod policy;

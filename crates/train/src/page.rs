@@ -35,7 +35,7 @@ pub fn of(report: &Report, curve: &[CurvePoint]) -> String {
     );
     if let Some(market) = report.market() {
         let _ = writeln!(page, "<p class=\"label\">Data: {}</p>", escaped(&market.provenance.label));
-        page.push_str(&facts(market));
+        page.push_str(&facts(report, market));
     }
     if let (Some(market), Some(evaluation)) = (report.market(), report.evaluation()) {
         page.push_str("<h2>Held-out days</h2>\n");
@@ -82,14 +82,15 @@ annualised by the trading days that the data has in a year, against a risk-free 
 once at the first open, pays delivery costs, and sells at the end. Random changes its position as often as \
 makes its turnover that of the policy.</p>\n";
 
-fn facts(market: &Market) -> String {
+fn facts(report: &Report, market: &Market) -> String {
     let names: Vec<&str> = market.symbols.iter().map(|symbol| symbol.name.as_str()).collect();
     let rules = &market.rules;
+    let judged = if report.seen_days() == 0 { "Held out" } else { "Judged on" };
     let facts = [
         ("Symbols", names.join(", ")),
         ("Bars", format!("{}, {:.0} a year", bar_in_words(market.bar_seconds), market.bars_per_year)),
-        ("Trained on", days_in_words(market, market.train)),
-        ("Held out", market.test.map_or("nothing".into(), |days| days_in_words(market, days))),
+        ("Trained on", report.learnt_days()),
+        (judged, market.test.map_or("nothing".into(), |days| days_in_words(market, days))),
         ("Costs", format!("{}, slippage {} basis points", rules.costs, rules.slippage_bps)),
         (
             "Rules",

@@ -14,6 +14,7 @@ use crate::bootstrap::{FEWEST_DAYS, Interval, Meaning};
 use crate::config::Config;
 use crate::deflated_sharpe::DeflatedSharpe;
 use crate::evaluate::{Evaluation, KnownAnswer};
+use crate::origin::Origin;
 use crate::play::time_zone;
 use crate::validation::Validation;
 
@@ -94,6 +95,8 @@ pub enum Verdict {
 pub struct Report {
     /// The judgement.
     pub verdict: Verdict,
+    /// What the policy learnt from; none where there is no market.
+    pub origin: Option<Origin>,
     /// The training.
     pub training: Option<Training>,
     /// The seed that the baseline at random, or the training, was keyed with.
@@ -134,11 +137,17 @@ impl Report {
                 let label = if market.provenance.kind == "simulated" { " of SIMULATED data" } else { "" };
                 let own = evaluation.policy.statistics.total_return;
                 let also = if own < 0.0 && evaluation.beats_buy_and_hold() { ", BUT LOST MONEY" } else { "" };
+                let days = plural(evaluation.policy.statistics.days as u64, "day");
+                let (warning, ending) = match self.seen_days() {
+                    0 => (String::new(), " that it never saw"),
+                    seen => (format!("NOT HELD OUT, {seen} of {days} were learnt from: "), ""),
+                };
+                let hidden = self.origin.as_ref().is_some_and(|origin| origin.hides_simulation(market));
+                let learnt = if hidden { " It learnt on SIMULATED data." } else { "" };
                 format!(
-                    "The policy {verb} buy and hold{also}: {} against {} on {}{label} that it never saw.",
+                    "{warning}The policy {verb} buy and hold{also}: {} against {} on {days}{label}{ending}.{learnt}",
                     percent(own),
                     percent(held),
-                    plural(evaluation.policy.statistics.days as u64, "day")
                 )
             }
             Verdict::NoTestDays(_) => {
@@ -152,6 +161,21 @@ impl Report {
                 format!("{line}, over {} steps of the likeliest actions.", thousands(answer.steps))
             }
         }
+    }
+
+    /// How many of the judged days the policy learnt from.
+    pub fn seen_days(&self) -> u32 {
+        match (&self.origin, self.market()) {
+            (Some(origin), Some(market)) => origin.seen_days(market),
+            _ => 0,
+        }
+    }
+
+    /// The days that the policy learnt from, in words.
+    pub fn learnt_days(&self) -> String {
+        self.origin.as_ref().map_or("nothing".into(), |origin| {
+            format!("{}, {} to {}", plural(origin.n_days.into(), "day"), origin.first_day, origin.last_day)
+        })
     }
 
     /// What the policy earned over buy and hold, and what chance does in so few days: one line.
@@ -211,6 +235,8 @@ impl Report {
                 put("baselines", Value::Object(Map::new()));
             }
         }
+        put("origin", serde_json::to_value(&self.origin)?);
+        put("seen_days", self.seen_days().into());
         put("market", serde_json::to_value(self.market())?);
         put("seeds", vec![self.seed].into());
         put("checkpoint", self.checkpoint.clone().into());

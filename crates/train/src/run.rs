@@ -22,9 +22,11 @@ use crate::evaluate;
 use crate::learner::Learner;
 use crate::metrics::Metrics;
 use crate::network::{Distribution, NetworkShape};
+use crate::origin::Origin;
 use crate::ppo::{self, UpdateReport};
 use crate::report::{Report, TimeSplit, Training, Verdict, put_file};
 use crate::reward_scaler::RewardScaler;
+use crate::summary::rules_in_words;
 use crate::torch::{Replicas, TorchLearner};
 use crate::validation::{Choice, Score};
 use crate::{act, device, page, run_directory, statistics, summary};
@@ -118,6 +120,7 @@ fn train(arguments: &PpoArguments) -> Result<Exit> {
     let report = Report {
         deflated_sharpe: deflated(&verdict, &run),
         verdict,
+        origin: log.origin.clone(),
         training: Some(training),
         seed: config.seed,
         cost_kinds: spec.cost_kinds,
@@ -130,10 +133,11 @@ fn train(arguments: &PpoArguments) -> Result<Exit> {
 }
 
 fn eval(arguments: &EvalArguments) -> Result<Exit> {
-    let (mut client, mut learner) = policy_and_server(&arguments.checkpoint, &arguments.server)?;
+    let (mut client, mut learner, origin) = policy_and_server(&arguments.checkpoint, &arguments.server)?;
     let verdict = judge(&mut client, &mut learner, arguments.seed)?;
     let report = Report {
         verdict,
+        origin,
         training: None,
         deflated_sharpe: None,
         seed: arguments.seed,
@@ -150,7 +154,7 @@ fn eval(arguments: &EvalArguments) -> Result<Exit> {
 }
 
 fn act(arguments: &ActArguments) -> Result<Exit> {
-    let (mut client, mut learner) = policy_and_server(&arguments.checkpoint, &arguments.server)?;
+    let (mut client, mut learner, _) = policy_and_server(&arguments.checkpoint, &arguments.server)?;
     let Some(market) = client.spec().market.clone() else {
         bail!("{} has no market to hold positions in (serve features)", client.spec().environment)
     };
@@ -159,7 +163,10 @@ fn act(arguments: &ActArguments) -> Result<Exit> {
 }
 
 /// The policy of a checkpoint, and a server that shows what it can act on.
-fn policy_and_server(path: &Path, server: &ServerArguments) -> Result<(Client, TorchLearner)> {
+fn policy_and_server(
+    path: &Path,
+    server: &ServerArguments,
+) -> Result<(Client, TorchLearner, Option<Origin>)> {
     let config = server.to_config()?;
     let checkpoint = Checkpoint::read(path)?;
     let client = connect(&config)?;
@@ -171,11 +178,21 @@ fn policy_and_server(path: &Path, server: &ServerArguments) -> Result<(Client, T
              the same days for equal decisions)"
         );
     }
+    let origin = checkpoint.counters.origin;
+    if let (Some(origin), Some(market)) = (&origin, &client.spec().market)
+        && origin.rules != market.rules
+    {
+        eprintln!(
+            "train: the server's rules ({}) are not those that the policy learnt under ({})",
+            rules_in_words(&market.rules),
+            rules_in_words(&origin.rules)
+        );
+    }
     let (_, cpu) = device::find("cpu")?;
     let mut learner =
         TorchLearner::new(&checkpoint.network.shape, 0, cpu, Replicas { inference: 1, update: 1 })?;
     learner.set_parameters(&checkpoint.parameters)?;
-    Ok((client, learner))
+    Ok((client, learner, origin))
 }
 
 fn connect(config: &Config) -> Result<Client> {
@@ -272,7 +289,7 @@ struct Log {
     config: Config,
     network: Network,
     scaler: Option<wire::spec::Scaler>,
-    data_digest: Option<String>,
+    origin: Option<Origin>,
     metrics: Metrics,
     writer: Option<Writer>,
     progress: Progress,
@@ -291,7 +308,7 @@ impl Log {
             config: config.clone(),
             network: Network::new(shape, spec),
             scaler: spec.market.as_ref().and_then(|market| market.scaler.clone()),
-            data_digest: spec.market.as_ref().map(|market| market.data_digest.clone()),
+            origin: spec.market.as_ref().map(Origin::of),
             metrics: Metrics::create(run)?,
             writer: Some(Writer::start(run, config.keep)?),
             progress: Progress::new("train", config.ppo.timesteps, "steps", quiet),
@@ -396,7 +413,7 @@ impl Log {
             timesteps,
             optimiser_steps: optimiser.steps,
             reward_scaler,
-            data_digest: self.data_digest.clone(),
+            origin: self.origin.clone(),
         };
         let (network, scaler) = (self.network.clone(), self.scaler.clone());
         Ok(Checkpoint { network, parameters: learner.parameters()?, optimiser, counters, scaler })

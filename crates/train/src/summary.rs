@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use wire::spec::Rules;
+
 use crate::report::{Report, Verdict, days_in_words, percent, plural, thousands};
 use crate::statistics::Statistics;
 
@@ -21,11 +23,9 @@ pub fn of(report: &Report, page: Option<&Path>) -> String {
             format!("{symbols}, {} bars, {}", bar_in_words(market.bar_seconds), market.provenance.label),
         );
         let held_out = market.test.map_or("nothing".into(), |days| days_in_words(market, days));
-        line("held out", format!("{held_out}; trained on {}", days_in_words(market, market.train)));
-        let rules = &market.rules;
-        let also = [(rules.short, ", shorts"), (rules.square_off, ", square-off")];
-        let also: String = also.iter().filter(|(holds, _)| *holds).map(|(_, words)| *words).collect();
-        line("rules", format!("{}, fills at the {}{also}", rules.costs, rules.fill.replace('-', " ")));
+        let name = if report.seen_days() == 0 { "held out" } else { "judged on" };
+        line(name, format!("{held_out}; trained on {}", report.learnt_days()));
+        line("rules", rules_in_words(&market.rules));
     }
     if let Verdict::Market(_, evaluation) = &report.verdict {
         let _ = writeln!(
@@ -94,6 +94,13 @@ fn table_row(name: &str, statistics: &Statistics) -> String {
     )
 }
 
+/// What the account is charged and allowed, in words.
+pub fn rules_in_words(rules: &Rules) -> String {
+    let also = [(rules.short, ", shorts"), (rules.square_off, ", square-off")];
+    let also: String = also.iter().filter(|(holds, _)| *holds).map(|(_, words)| *words).collect();
+    format!("{}, fills at the {}{also}", rules.costs, rules.fill.replace('-', " "))
+}
+
 /// The length of a bar in words.
 pub fn bar_in_words(seconds: u32) -> String {
     match seconds {
@@ -112,10 +119,11 @@ pub(crate) mod tests {
     use crate::deflated_sharpe::DeflatedSharpe;
     use crate::evaluate::{Evaluation, KnownAnswer, Outcome};
     use crate::history::{History, Trade};
+    use crate::origin::Origin;
     use crate::page;
     use crate::report::{TimeSplit, Training};
     use crate::validation::{Score, Validation};
-    use wire::spec::{Days, Market, Provenance, Rules, Symbol};
+    use wire::spec::{Days, Market, Provenance, Symbol};
 
     /// Three days, the last of them held out.
     pub fn market() -> Market {
@@ -199,6 +207,7 @@ pub(crate) mod tests {
                 config,
             }),
             seed: 1,
+            origin: Some(Origin::of(&market())),
             deflated_sharpe: Some(DeflatedSharpe { probability: 0.25, expected_by_chance: 0.1, trials: 3 }),
             cost_kinds: vec![],
             checkpoint: "runs/BPCL/x/checkpoints/1234567".into(),
@@ -298,5 +307,16 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
         let first =
             "cartpole: 0.50000 reward a step, 12.00 an episode, over 1,000 steps of the likeliest actions.";
         assert_eq!(text.lines().next(), Some(first));
+    }
+
+    #[test]
+    fn days_that_were_learnt_from_are_not_called_unseen() {
+        let mut report = report(0.02, 0.01);
+        assert!(report.headline().ends_with("that it never saw."), "{}", report.headline());
+        let Some(origin) = &mut report.origin else { panic!("a market has an origin") };
+        origin.last_day = "2026-12-31".into();
+        let text = of(&report, None);
+        assert!(text.starts_with("NOT HELD OUT, 1 of 1 day were learnt from: The policy beats"), "{text}");
+        assert!(!text.contains("never saw") && !text.contains("held out "), "{text}");
     }
 }
