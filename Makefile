@@ -13,6 +13,7 @@ FEATURES  ?= core
 # The market, and how long to hold out.
 MARKET    ?= nse
 TEST_DAYS ?= 30
+VALIDATION_DAYS ?= 0
 # How to train.
 TIMESTEPS ?= 2000000
 ENVS      ?= 256
@@ -51,10 +52,11 @@ FEATGEN_ARGS := --features $(call quoted,$(FEATURES)) $(if $(strip $(SOURCE)),--
 # Named after what goes into it, so that other bars, features or a source never pass for these.
 FEATURE_KEY := $(shell printf '%s' $(call quoted,$(BARS) $(FEATURES) $(SOURCE)) | cksum | cut -d ' ' -f 1)
 FEATURE_FILE := data/features/$(NAME)-$(FEATURE_KEY).parquet
-ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) --envs $(ENVS) --seed $(SEED) \
+ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) \
+	$(if $(filter-out 0,$(VALIDATION_DAYS)),--validation-days $(VALIDATION_DAYS)) --envs $(ENVS) --seed $(SEED) \
 	$(if $(strip $(THREADS)),--threads $(THREADS)) $(call quoted,$(FEATURE_FILE))
 
-.PHONY: help setup build install features train eval monitor data test gates bench clean
+.PHONY: help setup build install features train eval monitor data test gates bench bench-featgen clean
 
 help: ## Say what each target and variable does
 	@echo 'usage: make TARGET [VARIABLE=value …]'
@@ -67,6 +69,7 @@ help: ## Say what each target and variable does
 	@echo '  MARKET=$(MARKET)        rules and costs: nse is intraday charges, shorts and square-off on intraday bars,'
 	@echo '                    delivery charges and long-only on daily ones; none is 10 basis points, shorts allowed'
 	@echo '  TEST_DAYS=$(TEST_DAYS)      trading days held out and judged on'
+	@echo '  VALIDATION_DAYS=$(VALIDATION_DAYS)  the last training days, kept apart to choose among policies'
 	@echo '  TIMESTEPS=$(TIMESTEPS) environment steps to train for'
 	@echo '  ENVS=$(ENVS)          environments stepped at once'
 	@echo '  SEED=$(SEED)            of everything drawn at random'
@@ -136,6 +139,13 @@ bench: build ## Speeds, as ratios against peers and limits; JSON under target/be
 
 bench-cpumon: build ## What cpumon costs, beside mpstat, pidstat, psrecord and htop
 	@python3 scripts/bench-cpumon.py
+
+bench-featgen: build ## featgen against pandas, polars, the TA-Lib wheel and its limits; JSON under target/bench
+	@[ -x .venv/bin/python ] || python3 -m venv .venv
+	@.venv/bin/python -m pip install --quiet TA-Lib==0.8.2 numpy pyarrow pandas polars polars_talib
+	@mkdir -p target/bench
+	@cargo bench --workspace --locked --bench featgen_compute > target/bench/featgen-compute.json
+	@.venv/bin/python scripts/bench-featgen.py $(BIN)/featgen target/bench/featgen-compute.json target/bench/featgen.json
 
 clean: ## Remove what was built, and the features; runs, real data and libtorch stay
 	@cargo clean
