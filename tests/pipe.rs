@@ -123,6 +123,46 @@ fn training_over_a_socket_equals_training_over_a_pipe() {
 }
 
 #[test]
+fn days_that_were_trained_on_are_never_called_unseen() {
+    let place = Place::new();
+    let (features, out) = (place.features("BPCL", 30), place.text("runs"));
+    let envpool = bin("envpool").display().to_string();
+    let server = |days: &'static str| {
+        ["--", &envpool, "--market", "nse", "--test-days", days, &features].map(String::from)
+    };
+    short_training(&out).args(server("5")).succeeds();
+    let first_line = |days| {
+        let judged =
+            Run::new("train").args(["eval", "--checkpoint", &format!("{out}/latest")]).args(server(days));
+        judged.succeeds().stdout.lines().next().unwrap_or_default().to_owned()
+    };
+    assert!(first_line("5").contains("that it never saw"), "{}", first_line("5"));
+    let seen = first_line("20");
+    assert!(seen.starts_with("NOT HELD OUT, 15 of 20 days were learnt from"), "{seen}");
+    assert!(!seen.contains("never saw"), "{seen}");
+}
+
+#[test]
+fn baselines_do_not_depend_on_what_the_policy_may_do() {
+    let place = Place::new();
+    let features = place.features("BPCL", 30);
+    let envpool = bin("envpool").display().to_string();
+    let baselines = |levels: &str| {
+        let out = place.text(&format!("runs{levels}"));
+        let server = ["--", &envpool, "--market", "nse", "--test-days", "10", levels, &features];
+        short_training(&out).args(server).succeeds();
+        report(&out)["baselines"].clone()
+    };
+    let (all, short_only) = (baselines("--levels=-1,0,1"), baselines("--levels=-1,-0.5"));
+    for name in ["flat", "buy_and_hold", "always_short"] {
+        assert!(all[name].is_object(), "no {name}");
+        assert_eq!(all[name], short_only[name], "{name}");
+    }
+    assert_eq!(all["flat"]["trades"], 0);
+    assert!(short_only["long_every_day"].is_null(), "a position that cannot be taken is no baseline");
+}
+
+#[test]
 fn equal_configurations_give_equal_bits() {
     let place = Place::new();
     let features = place.features("BPCL", 30);
