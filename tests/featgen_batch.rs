@@ -51,3 +51,66 @@ fn what_never_forgets_its_start_cannot_be_stable() {
     let line = run("rsi,obv").fails(2);
     assert!(line.contains("--stable: obv never forgets where the series starts"), "{line}");
 }
+
+#[test]
+fn a_batch_goes_on_without_bad_files_and_lists_them() {
+    let place = Place::new();
+    let input = folder(&place, &["AAA", "CCC"], "3");
+    std::fs::write(place.path("in/BBB.csv"), "date,open\n2024-01-01,1\n").expect("a bad file");
+    let out = place.text("out.parquet");
+    let line = Run::new("featgen").args([&input, "-o", &out]).fails(1);
+    assert!(line.contains("BBB.csv: line 1: no close column"), "{line}");
+    let outcome = Run::new("featgen").args([&input, "-o", &out, "--on-error", "skip"]).ends();
+    assert_eq!(outcome.status.code(), Some(3), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("2 symbols"), "{}", outcome.stderr);
+    let list = std::fs::read_to_string(place.path("out.parquet.skipped.json")).expect("a list");
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    assert!(list[0]["file"].as_str().expect("a path").ends_with("BBB.csv"), "{list}");
+    assert_eq!(list.as_array().expect("a list").len(), 1);
+    std::fs::remove_file(place.path("in/BBB.csv")).expect("a file");
+    Run::new("featgen").args([&input, "-o", &out, "--on-error", "skip"]).succeeds();
+    assert!(!place.path("out.parquet.skipped.json").exists(), "an old list stays");
+}
+
+#[test]
+fn bars_and_features_go_through_pipes() {
+    let place = Place::new();
+    let input = folder(&place, &["AAA"], "3");
+    let csv = format!("{input}/AAA.csv");
+    let direct = Run::new("featgen").args(["-q", &csv, "-o", "-", "--format", "csv"]).succeeds().stdout;
+    assert!(
+        direct.starts_with("# simulated by market::simulate 1, seed 3\nts,symbol,session,open,"),
+        "{direct:.200}"
+    );
+    assert_eq!(direct.lines().count(), 2 + 3 * 75);
+    // Through Arrow IPC and back: the same bars, the same label, so the same features.
+    let ipc = place.text("bars.arrow");
+    Run::new("featgen").args(["-q", &csv, "-o", &ipc, "--format", "ipc", "-f", "kmid"]).succeeds();
+    let list = place.write("list.txt", &format!("# one file\n{ipc}\n"));
+    let args =
+        ["-q", &format!("@{list}"), "--stamp", "close", "--timezone", "+05:30", "-o", "-", "--format", "csv"];
+    assert_eq!(Run::new("featgen").args(args).succeeds().stdout, direct);
+    let line = Run::new("featgen").args(["-q", &csv, "-o", "-"]).fails(2);
+    assert!(line.contains("choose --format ipc or csv"), "{line}");
+}
+
+#[test]
+fn strict_makes_every_oddity_an_error() {
+    let place = Place::new();
+    let input = folder(&place, &["AAA"], "3");
+    let text = std::fs::read_to_string(format!("{input}/AAA.csv")).expect("bars");
+    let short: Vec<&str> = text.lines().filter(|line| !line.contains(" 15:25:00")).collect();
+    let fewer = text.lines().count() - short.len();
+    assert_eq!(fewer, 3, "one bar less in each session");
+    let dropped = text.lines().last().expect("a bar");
+    let csv = place.write("AAA.csv", text.strip_suffix(&format!("{dropped}\n")).expect("the last line"));
+    let out = place.text("out.parquet");
+    let outcome = Run::new("featgen").args([&csv, "-o", &out]).succeeds();
+    assert!(
+        outcome.stderr.contains("sessions with fewer bars than usual: 1 (first: 74 bars"),
+        "{}",
+        outcome.stderr
+    );
+    let line = Run::new("featgen").args(["-q", &csv, "-o", &out, "--strict"]).fails(1);
+    assert!(line.contains("(--strict)"), "{line}");
+}

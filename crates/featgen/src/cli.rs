@@ -10,11 +10,13 @@ Examples:
   featgen data/sample/BPCL.csv -o features.parquet
       The preset core over one symbol.
   featgen bars/ -o features.parquet --features core,rsi:21,macd.hist:12:26:9@per_close@lag:1
-      Every .csv and .parquet file of a folder, with features of your own beside the preset.
+      Every bar file of a folder, with features of your own beside the preset.
   featgen BPCL.csv -o BPCL.parquet --source \"NSE 5-minute export\"
       Real bars, labelled with their source; the label travels into every report.
   featgen list
       Every feature with its parameters and lookback.
+  featgen simulate --symbol X | featgen - --symbol X --format csv -o -
+      Through a pipe.
   featgen verify bars/ --features core,intraday
       Proof that no row of these features changes when later bars are cut off or altered.
   featgen check bars/
@@ -45,9 +47,19 @@ pub struct MakeArguments {
     #[command(flatten)]
     pub bars: BarArguments,
 
-    /// Write the features to this Parquet file.
+    /// Write the features to this file; - is standard output, for --format ipc and csv.
     #[arg(short, long, value_name = "OUT", required = true)]
     pub output: Option<PathBuf>,
+
+    /// How to write them: as the Parquet file that the other tools read, as an Arrow IPC stream, or as CSV.
+    #[arg(long, value_name = "parquet|ipc|csv", default_value = "parquet")]
+    pub format: Format,
+
+    /// What to do about a file that cannot be used: stop, or leave it out.
+    ///
+    /// With skip, what was left out is listed in OUT.skipped.json with the reason, and the exit code is 3.
+    #[arg(long, value_name = "stop|skip", default_value = "stop")]
+    pub on_error: OnError,
 
     /// Which features.
     #[command(flatten)]
@@ -91,9 +103,9 @@ pub struct FeatureArguments {
 }
 
 /// Which bars, and how to read them.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct BarArguments {
-    /// Bars as CSV or Parquet: files, or folders of them.
+    /// Bars as CSV, Parquet or Arrow IPC: files, folders of them, @FILE for a list of them, - for standard input.
     #[arg(value_name = "INPUT", required = true)]
     pub inputs: Vec<PathBuf>,
 
@@ -125,9 +137,33 @@ pub struct BarArguments {
     #[arg(long)]
     pub sort: bool,
 
+    /// Take whatever is odd about the bars for an error, rather than say it and go on.
+    #[arg(long)]
+    pub strict: bool,
+
     /// What to do with rows that cannot be used.
     #[arg(long, value_name = "error|skip", default_value = "error")]
     pub bad_rows: BadRows,
+}
+
+/// How to write features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The Parquet file that the other tools read.
+    Parquet,
+    /// An Arrow IPC stream.
+    Ipc,
+    /// CSV with a header row.
+    Csv,
+}
+
+/// What to do about a file that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    /// Stop, and write nothing.
+    Stop,
+    /// Leave it out, list it, go on.
+    Skip,
 }
 
 /// What the stamp of an intraday bar means.

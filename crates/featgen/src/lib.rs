@@ -4,6 +4,7 @@
 //! - [`cli`], [`mod@run`]: the command line, and what it does.
 //! - [`inputs`]: the files that the arguments name.
 //! - [`pipeline`]: read, compute, encode, write; [`mod@in_order`]: in parallel, in order, in bounded memory.
+//! - [`sink`]: where finished symbols go; [`skipped`]: the list of files that were left out.
 //! - [`compute`]: one symbol's features from its bars.
 //! - [`specification`]: from `core,rsi:21@lag:1` to the columns that it asks for.
 //! - [`preset`]: specifications with a name.
@@ -25,6 +26,8 @@ pub mod own;
 pub mod pipeline;
 pub mod preset;
 pub mod run;
+pub mod sink;
+pub mod skipped;
 pub mod specification;
 pub mod stable;
 pub mod talib;

@@ -10,15 +10,15 @@ use std::time::Instant;
 use anyhow::Context;
 use cli::{Progress, UsageError};
 use market::features::SCHEMA_VERSION;
-use market::parquet::FeatureWriter;
-use market::parquet::writer::{EncodedSymbol, Encoder};
 use market::quality::Finding;
 use market::{FeatureInfo, FileInfo, LoadOptions, Provenance, Scan, SymbolFeatures};
 
 use crate::catalogue::{Frame, Others};
+use crate::cli::Format;
 use crate::compute::Plan;
 use crate::in_order::in_order;
-use crate::{specification, stable};
+use crate::sink::{Encoded, Encoding, Sink};
+use crate::{skipped, specification, stable};
 
 /// What to do.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct Job {
     pub inputs: Vec<PathBuf>,
     /// Where the feature file goes.
     pub output: PathBuf,
+    /// What kind of file it is.
+    pub format: Format,
     /// The features, as the user wrote them.
     pub specification: String,
     /// What the user said about the inputs.
@@ -56,6 +58,8 @@ pub struct Summary {
     pub seconds: f64,
     /// Kinds of oddities found, summed over the symbols.
     pub n_warnings: usize,
+    /// Files that were left out.
+    pub n_skipped: usize,
     /// Where the bars come from.
     pub provenance: Provenance,
 }
@@ -87,7 +91,8 @@ pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<Summary> {
     let input_bytes =
         job.inputs.iter().filter_map(|path| path.metadata().ok()).map(|metadata| metadata.len()).sum();
     Ok(Summary {
-        n_symbols: scan.n_symbols(),
+        n_symbols: written.n_symbols,
+        n_skipped: written.n_skipped,
         n_rows: written.n_rows,
         n_features: plan.features.len(),
         input_bytes,
@@ -129,6 +134,8 @@ pub fn others(plan: &Plan, scan: &Scan) -> anyhow::Result<Others> {
 #[derive(Debug, Default)]
 struct Written {
     bytes: u64,
+    n_symbols: usize,
+    n_skipped: usize,
     n_rows: usize,
     n_warnings: usize,
 }
@@ -141,8 +148,8 @@ fn write(
     others: &Others,
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> anyhow::Result<Written> {
-    let mut writer = FeatureWriter::create(&job.output, &plan.columns())?;
-    let encoder = writer.encoder();
+    let mut sink = Sink::create(&job.output, job.format, &plan.columns(), &scan.provenance)?;
+    let encoding = sink.encoding();
     let progress = Progress::new("featgen", scan.n_symbols() as u64, "symbols", job.quiet);
     let start = Instant::now();
     for note in &scan.notes {
@@ -153,15 +160,23 @@ fn write(
     lookbacks.iter_mut().zip(&plan.unstable_rows).for_each(|(rows, &unstable)| *rows = unstable.max(*rows));
     let mut later_nulls = vec![0_usize; plan.features.len()];
     let mut written = Written::default();
+    let mut skipped: Vec<(PathBuf, String)> =
+        scan.bad_files.iter().map(|(path, error)| (path.clone(), error.to_string())).collect();
     let work = |symbol: usize| {
         if go_on() {
-            encode(symbol, scan, plan, others, &encoder)
+            encode(symbol, scan, plan, others, &encoding)
         } else {
             Err(market::Error::Stopped.into())
         }
     };
     in_order(scan.n_symbols(), work, |symbol, done| {
-        let done = done?;
+        let done = match done {
+            Err(error) if job.load.skip_bad_files && !is_stop(&error) => {
+                skipped.push((scan.path(symbol).to_owned(), format!("{error:#}")));
+                return Ok(());
+            }
+            done => done?,
+        };
         for finding in &done.findings {
             progress.note(&format!("{}: {finding}", done.name));
         }
@@ -170,7 +185,8 @@ fn write(
             lookbacks[place] = lookbacks[place].max(done.leading_nulls[place]);
             later_nulls[place] += done.later_nulls[place];
         }
-        writer.append(done.encoded)?;
+        sink.append(done.encoded)?;
+        written.n_symbols += 1;
         written.n_rows += done.n_rows;
         let rows_per_second = written.n_rows as f64 / start.elapsed().as_secs_f64();
         progress.update(symbol as u64 + 1, || format!("{rows_per_second:.0} rows/s"));
@@ -180,15 +196,28 @@ fn write(
     for (feature, n) in plan.features.iter().zip(later_nulls).filter(|(_, n)| *n > 0) {
         progress.note(&format!("{}: no value in {n} rows after its lookback, left null", feature.column));
     }
-    written.bytes = writer.finish(&file_info(job, scan, plan, &lookbacks))?;
+    for (path, error) in &skipped {
+        let message = format!("{}: ", path.display());
+        progress.note(&format!("left out: {message}{}", error.strip_prefix(&message).unwrap_or(error)));
+    }
+    anyhow::ensure!(written.n_symbols > 0, "every file was left out, so nothing was written");
+    written.n_skipped = skipped.len();
+    written.bytes = sink.finish(&file_info(job, scan, plan, &lookbacks))?;
+    if job.output.as_os_str() != "-" {
+        skipped::write(&job.output, &skipped)?;
+    }
     Ok(written)
+}
+
+fn is_stop(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(market::Error::Stopped))
 }
 
 /// One symbol, ready to be appended.
 struct Finished {
     name: String,
     n_rows: usize,
-    encoded: EncodedSymbol,
+    encoded: Encoded,
     findings: Vec<Finding>,
     leading_nulls: Vec<usize>,
     later_nulls: Vec<usize>,
@@ -199,13 +228,13 @@ fn encode(
     scan: &Scan,
     plan: &Plan,
     others: &Others,
-    encoder: &Encoder,
+    encoding: &Encoding,
 ) -> anyhow::Result<Finished> {
     let (bars, findings) = scan.bars(symbol)?;
     let frame = Frame { bars: &bars, bar_seconds: scan.bar_seconds, others };
     let computed = plan.compute(&frame).with_context(|| bars.symbol.clone())?;
     let (name, n_rows) = (bars.symbol.clone(), bars.len());
-    let encoded = encoder.encode(&SymbolFeatures { bars, columns: computed.columns })?;
+    let encoded = encoding.encode(SymbolFeatures { bars, columns: computed.columns })?;
     let (leading_nulls, later_nulls) = (computed.leading_nulls, computed.later_nulls);
     Ok(Finished { name, n_rows, encoded, findings, leading_nulls, later_nulls })
 }

@@ -15,11 +15,12 @@ use market::simulate::Simulation;
 
 use crate::catalogue::Frame;
 use crate::cli::{
-    self, Arguments, BarArguments, Command, FeatureArguments, MakeArguments, SimulateArguments,
+    self, Arguments, BarArguments, Command, FeatureArguments, Format, MakeArguments, OnError,
+    SimulateArguments,
 };
 use crate::compute::Plan;
 use crate::pipeline::{self, Job, Summary};
-use crate::{check, inputs, list, specification, verify};
+use crate::{check, inputs, list, skipped, specification, verify};
 
 /// Runs the tool.
 pub fn run() -> anyhow::Result<Exit> {
@@ -51,15 +52,25 @@ pub fn run() -> anyhow::Result<Exit> {
 fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
     let output =
         arguments.output.ok_or_else(|| UsageError("no output file (name one with -o)".to_owned()))?;
+    if output.as_os_str() == "-" && arguments.format == Format::Parquet {
+        let message =
+            "Parquet cannot be written to a pipe (choose --format ipc or csv, or name a file with -o)";
+        return Err(UsageError(message.to_owned()).into());
+    }
+    let mut load = load_options(arguments.bars.clone())?;
+    load.skip_bad_files = arguments.on_error == OnError::Skip;
     rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global().context("--threads")?;
     let stop = stop_on_signal()?;
+    let files = inputs::input_files(&arguments.bars.inputs)?;
+    inputs::spare_inputs(&files, &output)?;
     let job = Job {
-        inputs: inputs::input_files(&arguments.bars.inputs)?,
+        inputs: files,
         output,
         specification: specification_of(arguments.features)?,
         is_double: arguments.double,
         stable: arguments.stable,
-        load: load_options(arguments.bars)?,
+        format: arguments.format,
+        load,
         quiet: arguments.quiet,
     };
     match pipeline::run(&job, &stop) {
@@ -67,7 +78,7 @@ fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
             if !job.quiet {
                 eprintln!("featgen: {}", closing_line(&job, &summary));
             }
-            Ok(Exit::Done)
+            Ok(if summary.n_skipped > 0 { Exit::Partial } else { Exit::Done })
         }
         Err(error) if matches!(error.downcast_ref(), Some(market::Error::Stopped)) => {
             eprintln!("featgen: stopped, nothing written");
@@ -141,8 +152,12 @@ fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
 
 fn closing_line(job: &Job, summary: &Summary) -> String {
     let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    let skipped = match summary.n_skipped {
+        0 => String::new(),
+        n => format!(", {} left out ({})", plural(n, "file"), skipped::path_of(&job.output).display()),
+    };
     format!(
-        "{}: {}, {} rows, {}, {:.2} s, {:.1} MB/s in, {:.1} MB out, {}, {}",
+        "{}: {}, {} rows, {}, {:.2} s, {:.1} MB/s in, {:.1} MB out, {}, {}{skipped}",
         job.output.display(),
         plural(summary.n_symbols, "symbol"),
         summary.n_rows,
@@ -180,6 +195,7 @@ fn load_options(bars: BarArguments) -> anyhow::Result<LoadOptions> {
             cli::BadRows::Skip => BadRows::Skip,
         },
         source: bars.source,
+        is_strict: bars.strict,
         skip_bad_files: false,
     })
 }

@@ -135,7 +135,7 @@ fn whatever_is_wrong_is_one_line_and_leaves_no_file() {
         &["twice.csv"],
         "twice.csv: line 3: disagrees with line 2 about the same time (settle it with --dedup first or --dedup last)",
     );
-    check(&["other.bin"], "other.bin: is neither CSV nor Parquet");
+    check(&["other.bin"], "other.bin: is neither CSV nor Parquet nor Arrow IPC");
     check(
         &[&sample("BPCL"), "-f", "core,rsl:14"],
         "--features: unknown feature \"rsl\" (did you mean rsi? featgen list shows all)",

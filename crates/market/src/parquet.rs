@@ -9,10 +9,12 @@
 //! # Layout
 //! - [`writer`]: columns encoded in parallel, appended in order, under a temporary name until all is well.
 //! - [`reader`]: feature files back into a [`crate::FeatureTable`].
-//! - [`bars`]: bars out of a Parquet file with a time column and prices.
+//! - [`bars`]: bars out of a Parquet or Arrow IPC file with a time column and prices.
+//! - [`stream`]: the same table as Arrow IPC or CSV, for pipes.
 
 pub mod bars;
 pub mod reader;
+pub mod stream;
 pub mod writer;
 
 use std::sync::Arc;
@@ -24,6 +26,9 @@ pub use writer::FeatureWriter;
 
 /// The key under which [`crate::FileInfo`] stands in the key-value metadata.
 pub const FILE_INFO_KEY: &str = "market.file_info";
+
+/// The key under which tables that are not feature files carry a label, as [`crate::Provenance::label`] writes it.
+pub const PROVENANCE_KEY: &str = "provenance";
 
 /// The columns before the first feature.
 pub const LEADING_COLUMNS: [&str; 8] = ["ts", "symbol", "session", "open", "high", "low", "close", "volume"];

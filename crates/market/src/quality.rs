@@ -1,6 +1,7 @@
 //! What a careful person would want to know about bars before trusting them: everything odd is counted, with
 //! its first example. Nothing here changes a bar.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::tz::TimeZone;
@@ -30,6 +31,8 @@ pub enum Oddity {
     SplitLikeJumps,
     /// Distances within a session longer than the bar interval.
     SessionGaps,
+    /// Sessions with fewer bars than usual: cut short, begun late, or with bars missing.
+    ShortSessions,
 }
 
 impl fmt::Display for Oddity {
@@ -44,6 +47,7 @@ impl fmt::Display for Oddity {
             Self::RevertingSpikes => "spikes that revert",
             Self::SplitLikeJumps => "split-like jumps (prices look unadjusted)",
             Self::SessionGaps => "gaps inside a session",
+            Self::ShortSessions => "sessions with fewer bars than usual",
         })
     }
 }
@@ -117,8 +121,28 @@ pub fn inspect(bars: &Bars, bar_seconds: u32, has_volume: bool, zone: &TimeZone)
             });
         }
     }
+    short_sessions(bars, &when, &mut findings);
     findings.list.sort_by_key(|finding| finding.oddity);
     findings.list
+}
+
+/// The usual length is the commonest one.
+fn short_sessions(bars: &Bars, when: &impl Fn(usize) -> String, findings: &mut Findings) {
+    let mut votes: BTreeMap<usize, usize> = BTreeMap::new();
+    for session in bars.session.chunk_by(|a, b| a == b) {
+        *votes.entry(session.len()).or_default() += 1;
+    }
+    let Some((&usual, _)) = votes.iter().max_by_key(|&(length, n)| (n, length)) else { return };
+    let mut start = 0;
+    for session in bars.session.chunk_by(|a, b| a == b) {
+        if session.len() < usual {
+            findings.add(Oddity::ShortSessions, || {
+                let last = when(start + session.len() - 1);
+                format!("{} bars where {usual} are usual, {} to {last}", session.len(), when(start))
+            });
+        }
+        start += session.len();
+    }
 }
 
 struct Findings {
@@ -210,5 +234,20 @@ mod tests {
                 "gaps inside a session: 1 (first: 1970-01-01 00:25: 2 bars missing before it)",
             ]
         );
+    }
+
+    #[test]
+    fn a_session_with_fewer_bars_than_usual_is_reported() {
+        let mut bars = daily(&[100.0; 8]);
+        bars.session = vec![0, 0, 0, 1, 1, 2, 2, 2];
+        let minute = |minute: i64| minute * 60_000_000;
+        bars.ts = [5, 10, 15, 1_445, 1_450, 2_885, 2_890, 2_895].map(minute).to_vec();
+        let findings = inspect(&bars, 300, true, &TimeZone::UTC);
+        assert_eq!(
+            findings[0].to_string(),
+            "sessions with fewer bars than usual: 1 (first: 2 bars where 3 are usual, 1970-01-02 00:05 to 1970-01-02 \
+             00:10)"
+        );
+        assert_eq!(findings.len(), 1);
     }
 }

@@ -1,5 +1,6 @@
 //! One input file, read and put in order.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::LoadOptions;
@@ -31,16 +32,32 @@ pub struct Loaded {
     pub has_volume: bool,
 }
 
+/// Whether a path means standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
 /// Reads a file, whatever its format, and puts each symbol's rows in order.
 pub fn load_file(path: &Path, options: &LoadOptions) -> Result<Loaded> {
-    let bytes = std::fs::read(path).map_err(|error| Error::io(path, error))?;
+    let bytes = if is_stdin(path) {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    let bytes = bytes.map_err(|error| Error::io(path, error))?;
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let stem = name.split('.').next().unwrap_or_default().to_owned();
     let input = InputFile { name, sha256: digest::hex_sha256(&bytes) };
     let file: FileRows = if bytes.starts_with(b"PAR1") {
+        if is_stdin(path) {
+            return Err(Error::content(path, "Parquet cannot be read from a pipe (name the file)"));
+        }
         parquet::bars::read(path, &stem, options)?
-    } else if bytes.starts_with(b"ARROW1") || bytes.contains(&0) {
-        return Err(Error::content(path, "is neither CSV nor Parquet"));
+    } else if bytes.starts_with(b"ARROW1") || bytes.starts_with(&[0xff; 4]) {
+        parquet::bars::read_ipc(path, &bytes, &stem, options)?
+    } else if bytes.contains(&0) {
+        return Err(Error::content(path, "is neither CSV nor Parquet nor Arrow IPC"));
     } else {
         csv::read(path, &bytes, &stem, options)?
     };

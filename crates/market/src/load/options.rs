@@ -52,6 +52,8 @@ pub struct LoadOptions {
     pub bad_rows: BadRows,
     /// Where real bars come from; refused for bars that are labelled as simulated.
     pub source: Option<String>,
+    /// Whether whatever is odd about the bars is an error.
+    pub is_strict: bool,
     /// Whether files that cannot be used are left out and listed, rather than refused with the whole batch.
     pub skip_bad_files: bool,
 }
@@ -67,6 +69,7 @@ impl Default for LoadOptions {
             sort: false,
             bad_rows: BadRows::Error,
             source: None,
+            is_strict: false,
             skip_bad_files: false,
         }
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rayon::prelude::*;
 
 use super::agree;
-use super::file::{Loaded, Ordered, load_file};
+use super::file::{Loaded, Ordered, is_stdin, load_file};
 use super::options::LoadOptions;
 use crate::error::{Error, Result};
 use crate::features::InputFile;
@@ -158,8 +158,9 @@ impl Look {
         }
         let n_rows: Vec<usize> = file.symbols.iter().map(|symbol| symbol.rows.len()).collect();
         let bytes = n_rows.iter().sum::<usize>() * size_of::<Row>();
-        // A file of many symbols is not read again for each of them.
-        let is_kept = kept.fetch_add(bytes, Relaxed) + bytes <= kept_bytes || file.symbols.len() > 1;
+        // A file of many symbols is not read again for each of them, and a pipe cannot be.
+        let must_be = file.symbols.len() > 1 || is_stdin(&file.path);
+        let is_kept = kept.fetch_add(bytes, Relaxed) + bytes <= kept_bytes || must_be;
         if !is_kept {
             kept.fetch_sub(bytes, Relaxed);
             for symbol in &mut file.symbols {
@@ -208,7 +209,13 @@ impl Scan {
             Some(rows) => rows,
             None => self.read_again(source)?,
         };
-        self.place(source, rows)
+        let (bars, findings) = self.place(source, rows)?;
+        match findings.first().filter(|_| self.options.is_strict) {
+            Some(finding) => {
+                Err(Error::content(&source.path, format!("{}: {finding} (--strict)", bars.symbol)))
+            }
+            None => Ok((bars, findings)),
+        }
     }
 
     fn read_again(&self, source: &Source) -> Result<Ordered> {

@@ -1,33 +1,70 @@
-//! Bars out of a Parquet file with a time column and prices, whoever wrote it.
+//! Bars out of a Parquet or Arrow IPC file with a time column and prices, whoever wrote it.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Cursor;
 use std::path::Path;
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Float64Type, Schema, TimeUnit, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::{FileReader, StreamReader};
 
+use crate::Provenance;
 use crate::csv::header::Columns;
 use crate::error::{Error, Result};
 use crate::load::{BadRows, LoadOptions};
+use crate::parquet::{FILE_INFO_KEY, PROVENANCE_KEY};
 use crate::rows::{Clock, FileRows, Row, SymbolRows};
 use crate::timestamp::{self, Stamp};
-use crate::{Provenance, parquet::FILE_INFO_KEY};
 
-/// Reads the bars in `path`. `symbol` is what they are called where neither the options nor the file say so.
+/// Reads the bars in the Parquet file `path`. `symbol` is what they are called where neither the options nor the
+/// file say so.
 pub fn read(path: &Path, symbol: &str, options: &LoadOptions) -> Result<FileRows> {
-    let fail = |message: String| Error::content(path, message);
-    let damaged = |error: &dyn std::fmt::Display| fail(format!("is damaged: {error}"));
     let file = File::open(path).map_err(|error| Error::io(path, error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(&error))?;
-    let provenance = provenance_of(&builder).map_err(fail)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, &error))?;
+    let pairs = builder.metadata().file_metadata().key_value_metadata();
+    let find = |key: &str| pairs?.iter().find(|pair| pair.key == key)?.value.clone();
+    let provenance = provenance_of(find).map_err(|message| Error::content(path, message))?;
     let schema = builder.schema().clone();
+    let reader = builder.build().map_err(|error| damaged(path, &error))?;
+    read_batches(path, symbol, options, provenance, &schema, reader)
+}
+
+/// Reads the bars in `bytes`, which are Arrow IPC, as a file or as a stream.
+pub fn read_ipc(path: &Path, bytes: &[u8], symbol: &str, options: &LoadOptions) -> Result<FileRows> {
+    let start = |schema: &Schema| {
+        provenance_of(|key| schema.metadata().get(key).cloned())
+            .map_err(|message| Error::content(path, message))
+    };
+    if bytes.starts_with(b"ARROW1") {
+        let reader = FileReader::try_new(Cursor::new(bytes), None).map_err(|error| damaged(path, &error))?;
+        let schema = reader.schema();
+        read_batches(path, symbol, options, start(&schema)?, &schema, reader)
+    } else {
+        let reader = StreamReader::try_new(bytes, None).map_err(|error| damaged(path, &error))?;
+        let schema = reader.schema();
+        read_batches(path, symbol, options, start(&schema)?, &schema, reader)
+    }
+}
+
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::content(path, format!("is damaged: {error}"))
+}
+
+fn read_batches(
+    path: &Path,
+    symbol: &str,
+    options: &LoadOptions,
+    provenance: Provenance,
+    schema: &Schema,
+    batches: impl Iterator<Item = std::result::Result<RecordBatch, ArrowError>>,
+) -> Result<FileRows> {
+    let fail = |message: String| Error::content(path, message);
     let columns =
         Columns::recognise(schema.fields().iter().map(|field| field.name().as_str())).map_err(fail)?;
-    let reader = builder.build().map_err(|error| damaged(&error))?;
-
     let mut file = Reader {
         columns,
         clock: Clock::new(options.timezone.as_deref()).map_err(Error::Batch)?,
@@ -42,8 +79,8 @@ pub fn read(path: &Path, symbol: &str, options: &LoadOptions) -> Result<FileRows
     if options.symbol.is_some() {
         file.columns.symbol = None;
     }
-    for batch in reader {
-        let batch = batch.map_err(|error| damaged(&error))?;
+    for batch in batches {
+        let batch = batch.map_err(|error| damaged(path, &error))?;
         file.batch(&batch, options.bad_rows).map_err(fail)?;
     }
     file.symbols.retain(|symbol| !symbol.rows.is_empty());
@@ -62,15 +99,13 @@ pub fn read(path: &Path, symbol: &str, options: &LoadOptions) -> Result<FileRows
 }
 
 /// A feature file may be read for its bars again; what it says about their origin must not get lost.
-fn provenance_of(builder: &ParquetRecordBatchReaderBuilder<File>) -> std::result::Result<Provenance, String> {
-    let pairs = builder.metadata().file_metadata().key_value_metadata();
-    let find = |key: &str| pairs?.iter().find(|pair| pair.key == key)?.value.as_deref();
+fn provenance_of(find: impl Fn(&str) -> Option<String>) -> std::result::Result<Provenance, String> {
     if let Some(json) = find(FILE_INFO_KEY) {
         let info: crate::FileInfo =
-            serde_json::from_str(json).map_err(|error| format!("its metadata is damaged: {error}"))?;
+            serde_json::from_str(&json).map_err(|error| format!("its metadata is damaged: {error}"))?;
         return Ok(info.provenance);
     }
-    let label = find("provenance").map(Provenance::from_label).transpose()?.flatten();
+    let label = find(PROVENANCE_KEY).map(|label| Provenance::from_label(&label)).transpose()?.flatten();
     Ok(label.unwrap_or(Provenance::Unlabelled))
 }
 

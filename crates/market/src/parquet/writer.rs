@@ -133,7 +133,7 @@ impl Encoder {
 }
 
 /// Column `at` of the file's schema for the rows `start..end`.
-fn column(symbol: &SymbolFeatures, at: usize, start: usize, end: usize) -> ArrayRef {
+pub(super) fn column(symbol: &SymbolFeatures, at: usize, start: usize, end: usize) -> ArrayRef {
     let bars = &symbol.bars;
     let prices = |values: &[f64]| -> ArrayRef { Arc::new(Float64Array::from(values[start..end].to_vec())) };
     match at {
@@ -195,9 +195,16 @@ impl Temporary {
             .file_name()
             .ok_or_else(|| Error::content(path, "is not the name of a file to write"))?
             .to_string_lossy();
+        // A rename would put a file in place of a device or a link, which nobody means by naming one.
+        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(Error::content(
+                path,
+                "is not a plain file, and would be replaced (choose another output)",
+            ));
+        }
         let folder = path.parent().unwrap_or(Path::new(""));
         if !folder.as_os_str().is_empty() {
-            std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
+            std::fs::create_dir_all(folder).map_err(|error| Error::io(path, error))?;
         }
         Ok(Self { path: folder.join(format!(".{name}.partial-{}", std::process::id())) })
     }
