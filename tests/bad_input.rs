@@ -68,7 +68,11 @@ fn featgen_writes_over_neither_its_input_nor_what_is_no_file() {
     std::os::unix::fs::symlink(&input, place.path("link")).expect("a link");
     for output in [place.text("link"), "/dev/null".to_owned()] {
         let outcome = Run::new("featgen").args(["--quiet", &input, "-o", &output]).ends();
-        assert!(!outcome.status.success() && outcome.stderr.lines().count() == 1, "{output}: {}", outcome.stderr);
+        assert!(
+            !outcome.status.success() && outcome.stderr.lines().count() == 1,
+            "{output}: {}",
+            outcome.stderr
+        );
     }
     assert_eq!(fs::read_to_string(&input).expect("the bars are still there"), bars(&rows));
     assert!(place.path("link").is_symlink());
