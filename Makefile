@@ -56,6 +56,9 @@ ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) \
 	$(if $(filter-out 0,$(VALIDATION_DAYS)),--validation-days $(VALIDATION_DAYS)) --envs $(ENVS) --seed $(SEED) \
 	$(if $(strip $(THREADS)),--threads $(THREADS)) $(call quoted,$(FEATURE_FILE))
 
+# The tools size their own pools; this keeps the libraries beneath them from adding more.
+WORKERS = $(or $(strip $(THREADS)),$(shell getconf _NPROCESSORS_ONLN))
+
 .PHONY: help setup build install features train eval monitor data test gates bench bench-featgen clean
 
 help: ## Say what each target and variable does
@@ -97,7 +100,7 @@ features: $(FEATURE_FILE) ## Compute the features of SYMBOL
 
 train: $(FEATURE_FILE) | build ## Train a policy on SYMBOL and judge it on days that it never saw
 	@mkdir -p $(call quoted,$(RUN))
-	@status=0; \
+	@eval "$$($(BIN)/cpumon threads --export --workers $(WORKERS))"; status=0; \
 	$(BIN)/cpumon --summary short --output $(call quoted,$(RUN)/cpu.jsonl) -- \
 		$(BIN)/train ppo --out $(call quoted,$(RUN)) --timesteps $(TIMESTEPS) --envs $(ENVS) --seed $(SEED) \
 			--device $(DEVICE) $(if $(strip $(THREADS)),--threads $(THREADS)) -- $(ENVPOOL) || status=$$?; \

@@ -8,6 +8,13 @@ fn main() {
     // torch-sys passes this on, unless it was asked to do without libtorch (`doc-only`).
     let Ok(libtorch) = env::var("DEP_TCH_LIBTORCH_LIB") else { return };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}");
+    // Where `make install` puts libtorch, should the checkout be gone.
+    let beside = if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "macos") {
+        "@executable_path/../lib/tradepipe"
+    } else {
+        "$ORIGIN/../lib/tradepipe"
+    };
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{beside}");
     // Where `make install` puts it, beside the binary.
     let here = if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
         "@executable_path"
