@@ -76,7 +76,7 @@ help: ## Say what each target and variable does
 	@echo '  TIMESTEPS=$(TIMESTEPS) environment steps to train for'
 	@echo '  ENVS=$(ENVS)          environments stepped at once'
 	@echo '  SEED=$(SEED)            of everything drawn at random'
-	@echo '  DEVICE=$(DEVICE)       where networks live: auto, cpu, cuda, mps'
+	@echo '  DEVICE=$(DEVICE)       where networks live: auto (the CPU, so far), cpu, cuda, mps'
 	@echo '  THREADS=          threads for each tool; all cores if empty'
 	@echo '  RUN=runs/NAME     where runs are kept'
 	@echo '  INTERVAL=$(INTERVAL)       bars that `make data` fetches; PERIOD=$(PERIOD) how far back'

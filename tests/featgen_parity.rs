@@ -1,5 +1,4 @@
 //! Every function of TA-Lib against its own wheel, which goes into `.venv` when it is first needed.
-#![expect(clippy::print_stderr, reason = "a skipped test says so, and a table is worth seeing")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -74,7 +74,7 @@ macd:12:26:9,bbands:20:2:2:0,bbw:20:2:2:0,bollinger_position:20:2,rsi:14,stoch:1
 sma:5,sma:10,sma:20,sma:50,sma:5@from_close,sma:10@from_close,sma:20@from_close,sma:50@from_close,\
 volume_ratio:20,mom:10,roc:10,realised_volatility:20";
 
-/// FinRL takes these from stockstats: Bollinger's bands over 20 bars, MACD 12 26, turbulence over a year.
+/// `FinRL` takes these from stockstats: Bollinger's bands over 20 bars, MACD 12 26, turbulence over a year.
 const FINRL: &str = "\
 macd.macd:12:26:9,bbands.upper_band:20:2:2:0,bbands.lower_band:20:2:2:0,rsi:30,cci:30,dx:30,sma:30,sma:60,\
 turbulence:252";

@@ -91,7 +91,7 @@ fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
 /// The list that `--features` gives, or that stands in the file that it names.
 fn specification_of(arguments: FeatureArguments) -> anyhow::Result<String> {
     let text = arguments.features;
-    if !Path::new(&text).extension().is_some_and(|ending| ending == "toml") {
+    if Path::new(&text).extension().is_none_or(|ending| ending != "toml") {
         return Ok(text);
     }
     let content = std::fs::read_to_string(&text).with_context(|| text.clone())?;

@@ -127,6 +127,6 @@ impl Target {
     fn finish(self) -> anyhow::Result<u64> {
         let Some((temporary, path)) = self.0 else { return Ok(0) };
         temporary.rename(&path)?;
-        Ok(path.metadata().map(|metadata| metadata.len()).unwrap_or(0))
+        Ok(path.metadata().map_or(0, |metadata| metadata.len()))
     }
 }

@@ -114,7 +114,7 @@ pub const TRANSFORMS: &[TransformDefinition] = &[
         lookback: |before, parameters| before + parameters[0] as usize - 1,
         apply: |values, _, parameters| {
             let bars = parameters[0];
-            let rank = |(below, equal): (f64, f64)| (below + (equal + 1.0) / 2.0) / bars;
+            let rank = |(below, equal): (f64, f64)| (below + 0.5 * (equal + 1.0)) / bars;
             standings(&values, bars as usize).map(rank).collect()
         },
     },

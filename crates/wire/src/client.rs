@@ -100,7 +100,7 @@ impl Client {
         let hello = Hello { client: client.to_owned(), capabilities: 0 };
         // A server that has no place for us says so and hangs up, perhaps before it has read a word.
         let sent = channel.send_message(Kind::Hello, 0, &hello);
-        let header = channel.receive_header(START_LIMIT).or_else(|error| Err(sent.err().unwrap_or(error)))?;
+        let header = channel.receive_header(START_LIMIT).map_err(|error| sent.err().unwrap_or(error))?;
         let welcome: Welcome = channel.receive_message(header, Kind::Welcome)?;
         let spec = Spec::from_json(&welcome.spec).map_err(|what| channel.garbled(what))?;
         Ok(Self { channel, server: welcome.server, spec, next_session: 1 })

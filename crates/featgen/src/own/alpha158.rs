@@ -223,7 +223,7 @@ fn rank(bars: &Bars, window: Window) -> f64 {
     let last = bars.close[window.1];
     let below = closes.iter().filter(|&&close| close < last).count() as f64;
     let equal = closes.iter().filter(|&&close| close == last).count() as f64;
-    (below + (equal + 1.0) / 2.0) / n(window)
+    (below + 0.5 * (equal + 1.0)) / n(window)
 }
 
 /// The parts of the bars that rose and that fell; the first row of the window is the one before them.
