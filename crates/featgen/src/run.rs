@@ -197,6 +197,7 @@ fn load_options(bars: BarArguments) -> anyhow::Result<LoadOptions> {
         source: bars.source,
         is_strict: bars.strict,
         skip_bad_files: false,
+        bar_seconds: None,
     })
 }
 

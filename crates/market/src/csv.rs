@@ -18,7 +18,8 @@ use crate::{Provenance, timestamp};
 /// options nor the file say so.
 pub fn read(path: &Path, text: &[u8], symbol: &str, options: &LoadOptions) -> Result<FileRows> {
     let fail = |message: String| Error::content(path, message);
-    let (provenance, header_line) = leading_comments(text).map_err(fail)?;
+    let provenance = Provenance::of_comments(text).map_err(fail)?;
+    let header_line = header_line_of(text);
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -85,25 +86,11 @@ pub fn read(path: &Path, text: &[u8], symbol: &str, options: &LoadOptions) -> Re
     Ok(FileRows { symbols, provenance, timezone, timezone_assumed, has_volume, skipped })
 }
 
-/// The label in the comment lines above the header, and the header's own line.
-fn leading_comments(text: &[u8]) -> std::result::Result<(Provenance, &[u8]), String> {
-    let mut provenance = Provenance::Unlabelled;
+/// The first line that is neither empty nor a comment.
+fn header_line_of(text: &[u8]) -> &[u8] {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    for line in text.split(|&byte| byte == b'\n') {
-        let Some(comment) = line.strip_prefix(b"#") else {
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            return Ok((provenance, line));
-        };
-        if let Some(label) = Provenance::from_label(&String::from_utf8_lossy(comment))? {
-            provenance = match provenance {
-                Provenance::Unlabelled => label,
-                earlier => earlier.combine(label),
-            };
-        }
-    }
-    Ok((provenance, &[]))
+    let is_header = |line: &&[u8]| !line.starts_with(b"#") && !line.iter().all(u8::is_ascii_whitespace);
+    text.split(|&byte| byte == b'\n').find(is_header).unwrap_or_default()
 }
 
 /// The separator of a header row: comma unless there is none and another there is.

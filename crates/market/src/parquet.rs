@@ -9,10 +9,12 @@
 //! # Layout
 //! - [`writer`]: columns encoded in parallel, appended in order, under a temporary name until all is well.
 //! - [`reader`]: feature files back into a [`crate::FeatureTable`].
+//! - [`hive`]: the layout of a partition: a folder a symbol.
 //! - [`bars`]: bars out of a Parquet or Arrow IPC file with a time column and prices.
 //! - [`stream`]: the same table as Arrow IPC or CSV, for pipes.
 
 pub mod bars;
+pub mod hive;
 pub mod reader;
 pub mod stream;
 pub mod writer;

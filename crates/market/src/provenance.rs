@@ -1,7 +1,7 @@
 //! Where numbers come from: simulated, real, or nobody said. It travels with the data from the first file
 //! to the last report, so that a result on simulated bars can never pass for a real one.
 //!
-//! A CSV file says so itself in a comment line above its header, in one of two forms:
+//! A CSV file says so itself in a comment line, above its header as a rule, in one of two forms:
 //!
 //! ```text
 //! # simulated by GENERATOR, seed N
@@ -67,6 +67,32 @@ impl Provenance {
         }
     }
 
+    /// What the comment lines of a CSV text say, wherever they stand: below the header, too, as where one file was
+    /// put behind another, and in quotes, as a spreadsheet saves them. Several labels are combined.
+    pub fn of_comments(text: &[u8]) -> Result<Self, String> {
+        const STEP: usize = 1 << 16;
+        let mut all: Option<Self> = None;
+        let mut start = 0;
+        while start < text.len() {
+            let end = text.len().min(start + STEP);
+            // Rows hold no such sign, so that most of a file is passed over at the speed of memory.
+            if !text[start..end].contains(&b'#') {
+                start = end;
+                continue;
+            }
+            for at in (start..end).filter(|&at| text[at] == b'#') {
+                let Some(comment) = comment_at(text, at) else { continue };
+                let Some(label) = Self::from_label(&String::from_utf8_lossy(comment))? else { continue };
+                all = Some(match all {
+                    Some(earlier) => earlier.combine(label),
+                    None => label,
+                });
+            }
+            start = end;
+        }
+        Ok(all.unwrap_or(Self::Unlabelled))
+    }
+
     /// The comment line that says this, without its `#`; `None` where nobody said.
     pub fn label(&self) -> Option<String> {
         match self {
@@ -97,6 +123,23 @@ impl Provenance {
             }
         }
     }
+}
+
+/// The comment whose sign stands at `at`, without its signs and quotes, if only blanks, quotes, signs or a byte
+/// order mark stand before it on its line.
+fn comment_at(text: &[u8], at: usize) -> Option<&[u8]> {
+    let is_blank = |byte: u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'');
+    let blanks = text[..at].iter().rev().take_while(|&&byte| is_blank(byte)).count();
+    let before = &text[..at - blanks];
+    let begins_a_line = matches!(before.last(), None | Some(b'\n' | b'\r'));
+    if !begins_a_line && before != b"\xef\xbb\xbf" {
+        return None;
+    }
+    let comment = &text[at..];
+    let end = comment.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(comment.len());
+    let comment = comment[..end].trim_ascii_start();
+    let text = comment.iter().position(|byte| !matches!(byte, b'#' | b' ' | b'\t')).unwrap_or(comment.len());
+    Some(&comment[text..])
 }
 
 impl fmt::Display for Provenance {
@@ -137,6 +180,28 @@ mod tests {
         assert!(Provenance::from_label("simulated").is_err());
         assert!(Provenance::from_label("simulated by x, seed seven").is_err());
         assert!(Provenance::from_label("real:").is_err());
+    }
+
+    #[test]
+    fn a_label_is_found_wherever_it_stands() {
+        let found = |text: &str| Provenance::of_comments(text.as_bytes()).unwrap();
+        let label = "# simulated by market::simulate 1, seed 7";
+        assert_eq!(found("date,open\n1,2\n"), Provenance::Unlabelled);
+        for text in [
+            format!("{label}\ndate,open\n1,2\n"),
+            format!("\u{feff}{label}\r\ndate,open\r\n"),
+            format!("\n# made on Monday\n\n  {label}\ndate,open\n"),
+            format!("date,open\n1,2\n{label}\n"),
+            format!("date,open\n{}{label}", "1,2\n".repeat(50_000)),
+            format!("\"{label}\",,,\ndate,open\n"),
+            format!("#{label}\ndate,open\n"),
+            format!("date,open\r{label}\r1,2\r"),
+        ] {
+            assert_eq!(found(&text), simulated(7), "{text:.60}");
+        }
+        assert_eq!(found("symbol,note\nA#1,# simulated\n"), Provenance::Unlabelled);
+        assert!(matches!(found(&format!("# real: NSE\na\n{label}")), Provenance::Simulated { .. }));
+        assert!(Provenance::of_comments(b"a,b\n# simulated\n").is_err());
     }
 
     #[test]

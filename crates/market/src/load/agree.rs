@@ -43,7 +43,10 @@ pub fn timezone(files: &[&Loaded]) -> Result<String> {
 }
 
 /// Seconds from bar to bar, which all symbols must share.
-pub fn interval(files: &[&Loaded]) -> Result<u32> {
+pub fn interval(files: &[&Loaded], options: &LoadOptions) -> Result<u32> {
+    if let Some(known) = options.bar_seconds {
+        return Ok(known);
+    }
     let mut found: Option<(u32, &str)> = None;
     for symbol in files.iter().flat_map(|file| &file.symbols) {
         let Some(seconds) = symbol.bar_seconds else { continue };

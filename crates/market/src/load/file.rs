@@ -7,6 +7,7 @@ use super::LoadOptions;
 use crate::error::{Error, Result};
 use crate::features::InputFile;
 use crate::order::{self, Ordering};
+use crate::parquet::hive;
 use crate::rows::{FileRows, Row};
 use crate::{Provenance, csv, digest, parquet, sessions};
 
@@ -47,13 +48,11 @@ pub fn load_file(path: &Path, options: &LoadOptions) -> Result<Loaded> {
     };
     let bytes = bytes.map_err(|error| Error::io(path, error))?;
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let stem = name.split('.').next().unwrap_or_default().to_owned();
+    // A part of a partition is called after its folder.
+    let stem = hive::symbol_of(path).unwrap_or_else(|| name.split('.').next().unwrap_or_default().to_owned());
     let input = InputFile { name, sha256: digest::hex_sha256(&bytes) };
     let file: FileRows = if bytes.starts_with(b"PAR1") {
-        if is_stdin(path) {
-            return Err(Error::content(path, "Parquet cannot be read from a pipe (name the file)"));
-        }
-        parquet::bars::read(path, &stem, options)?
+        parquet::bars::read(path, bytes, &stem, options)?
     } else if bytes.starts_with(b"ARROW1") || bytes.starts_with(&[0xff; 4]) {
         parquet::bars::read_ipc(path, &bytes, &stem, options)?
     } else if bytes.contains(&0) {

@@ -1,9 +1,11 @@
 //! What a person may say about the inputs.
 
 use jiff::civil::Time;
+use serde::Serialize;
 
 /// What the stamp of an intraday bar means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum StampMeaning {
     /// The bar's start.
     Open,
@@ -12,7 +14,8 @@ pub enum StampMeaning {
 }
 
 /// What to do about rows that disagree about the same time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dedup {
     /// Refuse.
     #[default]
@@ -24,7 +27,8 @@ pub enum Dedup {
 }
 
 /// What to do about rows that cannot be used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BadRows {
     /// Refuse.
     #[default]
@@ -33,8 +37,9 @@ pub enum BadRows {
     Skip,
 }
 
-/// What a person may say about the inputs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a person may say about the inputs. Outputs record it as JSON, so that an output can be told to be up to
+/// date; what changes no value is left out of that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LoadOptions {
     /// The symbol of the one input.
     pub symbol: Option<String>,
@@ -55,7 +60,11 @@ pub struct LoadOptions {
     /// Whether whatever is odd about the bars is an error.
     pub is_strict: bool,
     /// Whether files that cannot be used are left out and listed, rather than refused with the whole batch.
+    #[serde(skip)]
     pub skip_bad_files: bool,
+    /// Seconds from bar to bar where they are known beforehand: a few new bars do not show them.
+    #[serde(skip)]
+    pub bar_seconds: Option<u32>,
 }
 
 impl Default for LoadOptions {
@@ -71,6 +80,7 @@ impl Default for LoadOptions {
             source: None,
             is_strict: false,
             skip_bad_files: false,
+            bar_seconds: None,
         }
     }
 }

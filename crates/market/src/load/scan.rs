@@ -28,6 +28,8 @@ pub struct Scan {
     pub bar_seconds: u32,
     /// Bars in a year, counted.
     pub bars_per_year: f64,
+    /// The same of each symbol, in no order.
+    pub yearly: Vec<f64>,
     /// The exchange's zone.
     pub timezone: String,
     /// The batch's trading dates as `YYYY-MM-DD`.
@@ -94,7 +96,7 @@ pub(super) fn scan_within(
     }
     let files: Vec<&Loaded> = looks.iter().map(|look| &look.file).collect();
     let timezone = agree::timezone(&files)?;
-    let bar_seconds = agree::interval(&files)?;
+    let bar_seconds = agree::interval(&files, options)?;
     let notes = agree::notes(&files, options);
     let provenance = agree::provenance(&files, options)?;
     agree::symbols_are_unique(&files)?;
@@ -105,6 +107,7 @@ pub(super) fn scan_within(
     let mut scan = Scan {
         bar_seconds,
         bars_per_year: 0.0,
+        yearly: Vec::new(),
         timezone,
         calendar,
         inputs,
@@ -125,7 +128,8 @@ pub(super) fn scan_within(
             }
         }
     }
-    scan.bars_per_year = sessions::median_bars_per_year(yearly);
+    scan.bars_per_year = sessions::median_bars_per_year(yearly.clone());
+    scan.yearly = yearly;
     scan.sources = looks.into_iter().flat_map(Look::into_sources).collect();
     scan.sources.sort_by(|a, b| a.symbol.cmp(&b.symbol));
     Ok(scan)

@@ -1,7 +1,6 @@
 //! Bars out of a Parquet or Arrow IPC file with a time column and prices, whoever wrote it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::Cursor;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
+use bytes::Bytes;
 
 use crate::Provenance;
 use crate::csv::header::Columns;
@@ -20,11 +20,11 @@ use crate::parquet::{FILE_INFO_KEY, PROVENANCE_KEY};
 use crate::rows::{Clock, FileRows, Row, SymbolRows};
 use crate::timestamp::{self, Stamp};
 
-/// Reads the bars in the Parquet file `path`. `symbol` is what they are called where neither the options nor the
-/// file say so.
-pub fn read(path: &Path, symbol: &str, options: &LoadOptions) -> Result<FileRows> {
-    let file = File::open(path).map_err(|error| Error::io(path, error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, &error))?;
+/// Reads the bars in `bytes`, which are the Parquet file `path`. `symbol` is what they are called where neither the
+/// options nor the file say so.
+pub fn read(path: &Path, bytes: Vec<u8>, symbol: &str, options: &LoadOptions) -> Result<FileRows> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
+        .map_err(|error| damaged(path, &error))?;
     let pairs = builder.metadata().file_metadata().key_value_metadata();
     let find = |key: &str| pairs?.iter().find(|pair| pair.key == key)?.value.clone();
     let provenance = provenance_of(find).map_err(|message| Error::content(path, message))?;
