@@ -17,6 +17,7 @@ const SERVER: &str = concat!("envpool ", env!("CARGO_PKG_VERSION"));
 enum Answer {
     Opened,
     Slab,
+    Snapshot(Vec<u8>),
     Closed,
     Refused(Refusal),
 }
@@ -59,12 +60,15 @@ fn exchange(
             Request::Open { session, .. }
             | Request::Reset { session, .. }
             | Request::Step { session, .. }
-            | Request::Close { session } => session,
+            | Request::Close { session }
+            | Request::Snapshot { session }
+            | Request::Restore { session, .. } => session,
         };
         let answer = answer(served, &mut sessions, &request).unwrap_or_else(Answer::Refused);
         match (answer, sessions.get(&id)) {
             (Answer::Opened, Some(session)) => connection.opened(id, session.opened())?,
             (Answer::Slab, Some(session)) => connection.slab(id, session.slab())?,
+            (Answer::Snapshot(bytes), _) => connection.snapshotted(id, &bytes)?,
             (Answer::Refused(refusal), _) => connection.refuse(id, refusal.code, refusal.text)?,
             (Answer::Closed, _) => connection.closed(id)?,
             (Answer::Opened | Answer::Slab, None) => unreachable!("the session was just used"),
@@ -101,6 +105,13 @@ fn answer(
         }
         Request::Step { session: id, actions } => {
             sessions.get_mut(&id).ok_or_else(|| unknown(id))?.step(actions)?;
+            Ok(Answer::Slab)
+        }
+        Request::Snapshot { session: id } => {
+            sessions.get(&id).ok_or_else(|| unknown(id))?.snapshot(served).map(Answer::Snapshot)
+        }
+        Request::Restore { session: id, snapshot } => {
+            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.restore(served, snapshot)?;
             Ok(Answer::Slab)
         }
         Request::Close { session: id } => {

@@ -4,7 +4,7 @@
 //! - [`cli`]: the command line; [`config`]: the one validated configuration that comes of it.
 //! - [`load`]: feature files into one table.
 //! - [`served`]: what is served: data, rules, split, and the specification that clients get.
-//! - [`session`]: one batch of environments and its slab.
+//! - [`session`]: one batch of environments and its slab; [`snapshot`]: its whole state in bytes.
 //! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.
 //! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal.
 //! - [`describe`]: the specification for people.
@@ -16,6 +16,7 @@ pub mod load;
 pub mod run;
 pub mod served;
 pub mod session;
+pub mod snapshot;
 pub mod socket;
 pub mod stdio;
 pub mod stop;

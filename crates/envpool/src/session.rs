@@ -7,11 +7,13 @@ use wire::slab::TRACE_COLUMNS;
 use wire::{Finished, Open, Slab, SlabLayout};
 
 use crate::served::Served;
+use crate::snapshot::{self, Parts};
 
 /// One session of a client.
 #[derive(Debug)]
 pub struct Session {
     batch: AnyBatch,
+    open: Open,
     opened: Opened,
     slab: Slab,
     was_reset: bool,
@@ -35,6 +37,10 @@ impl Session {
         let autoreset = match open.autoreset {
             wire::Autoreset::SameStep => Autoreset::SameStep,
             wire::Autoreset::Disabled => Autoreset::Disabled,
+            wire::Autoreset::NextStep => {
+                let text = "next-step autoreset is not served yet".into();
+                return Err(Refusal { code: ErrorCode::BadOpen, text });
+            }
         };
         let n_envs = open.n_envs as usize;
         let obs_len = served.spec.observation.len as usize;
@@ -47,6 +53,7 @@ impl Session {
         };
         Ok(Self {
             batch,
+            open: open.clone(),
             slab: Slab::new(SlabLayout::new(&opened)),
             opened,
             was_reset: false,
@@ -118,6 +125,25 @@ impl Session {
         Ok(())
     }
 
+    /// Its whole state.
+    pub fn snapshot(&self, served: &Served) -> Result<Vec<u8>, Refusal> {
+        let batch = batch_snapshot(&self.batch)?;
+        let parts = Parts { was_reset: self.was_reset, slab: self.slab.bytes(), batch: &batch };
+        snapshot::join(served, &self.open, &parts)
+    }
+
+    /// Goes back to the state of a snapshot; if it is refused, nothing has changed.
+    pub fn restore(&mut self, served: &Served, bytes: &[u8]) -> Result<(), Refusal> {
+        let refuse = |text: String| Refusal { code: ErrorCode::BadSnapshot, text };
+        let parts = snapshot::split(served, &self.open, bytes)?;
+        let mut slab = Slab::new(self.slab.layout().clone());
+        slab.take_over(parts.slab).map_err(refuse)?;
+        batch_restore(&mut self.batch, parts.batch)?;
+        self.slab = slab;
+        self.was_reset = parts.was_reset;
+        Ok(())
+    }
+
     fn push_finished(&mut self) {
         self.slab.clear_finished();
         let obs_len = self.opened.obs_len as usize;
@@ -137,6 +163,14 @@ impl Session {
             self.slab.push_finished(record, &account.costs.to_array(), final_observation);
         }
     }
+}
+
+fn batch_snapshot(_batch: &AnyBatch) -> Result<Vec<u8>, Refusal> {
+    Err(Refusal { code: ErrorCode::BadSnapshot, text: "environments have no snapshots yet".into() })
+}
+
+fn batch_restore(_batch: &mut AnyBatch, _bytes: &[u8]) -> Result<(), Refusal> {
+    Err(Refusal { code: ErrorCode::BadSnapshot, text: "environments have no snapshots yet".into() })
 }
 
 /// Rows to the columns of [`TRACE_COLUMNS`], then the costs of each environment.

@@ -42,6 +42,14 @@ impl Session {
     pub fn slab(&self) -> &Slab {
         &self.slab
     }
+
+    fn must_be_idle(&self, asked: &str) -> Result<(), WireError> {
+        if self.in_flight {
+            let what = format!("{asked} called for a session with a step in flight (receive it first)");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+        }
+        Ok(())
+    }
 }
 
 impl Client {
@@ -200,6 +208,48 @@ impl Client {
         }
         self.channel.receive_exact(session.slab.body_mut(length), ANSWER_LIMIT)?;
         session.slab.check(length).map_err(|what| self.channel.garbled(what))
+    }
+
+    /// The session's whole state, to be kept and given to [`Client::restore`], of this server or of another
+    /// one that serves the same.
+    ///
+    /// # Errors
+    /// If the server refuses, or is gone.
+    pub fn snapshot(&mut self, session: &Session) -> Result<Vec<u8>, WireError> {
+        session.must_be_idle("snapshot")?;
+        self.channel.send(Kind::Snapshot, session.id, &[])?;
+        let header = self.channel.receive_header(ANSWER_LIMIT)?;
+        if header.kind == Kind::Refused {
+            return Err(self.channel.receive_refusal(header));
+        }
+        if header.kind != Kind::Snapshotted || header.session != session.id {
+            return Err(self.channel.garbled(format!("{header:?} where a snapshot was due")));
+        }
+        if header.length > session.slab.layout().max_snapshot_bytes() as u64 {
+            return Err(self.channel.garbled(format!("a snapshot of {} bytes", header.length)));
+        }
+        let mut bytes = vec![0; header.length as usize];
+        self.channel.receive_exact(&mut bytes, ANSWER_LIMIT)?;
+        Ok(bytes)
+    }
+
+    /// Puts a session back to where it was when `snapshot` was taken: its environments and, bit for bit, its
+    /// slab. It must have been opened in the same way as that one.
+    ///
+    /// # Errors
+    /// If the server refuses, and then nothing has changed, or is gone.
+    pub fn restore(&mut self, session: &mut Session, snapshot: &[u8]) -> Result<(), WireError> {
+        session.must_be_idle("restore")?;
+        // The server would hang up on more, as it could not tell where the next request begins.
+        let most = session.slab.layout().max_snapshot_bytes();
+        if snapshot.len() > most {
+            let what =
+                format!("a snapshot of {} bytes, where {most} are the most for this session", snapshot.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+        }
+        self.channel.send(Kind::Restore, session.id, snapshot)?;
+        session.in_flight = true;
+        self.receive(session)
     }
 
     /// Frees a session.

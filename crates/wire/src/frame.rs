@@ -28,24 +28,43 @@ pub enum Kind {
     Close = 5,
     /// Client: empty; the server frees the connection's sessions and closes.
     Goodbye = 6,
+    /// Client: empty.
+    Snapshot = 7,
+    /// Client: a snapshot's bytes, as they came.
+    Restore = 8,
     /// Server: [`crate::message::Welcome`].
     Welcome = 101,
     /// Server: [`crate::message::Opened`].
     Opened = 102,
-    /// Server: the arrays of [`crate::slab`]; the answer to a reset and to a step.
+    /// Server: the arrays of [`crate::slab`]; the answer to a reset, a step and a restore.
     Slab = 103,
     /// Server: empty.
     Closed = 104,
     /// Server: [`crate::message::Refusal`].
     Refused = 105,
+    /// Server: a session's whole state, in bytes that mean something to the server alone.
+    Snapshotted = 106,
 }
 
 impl Kind {
     fn from_number(number: u16) -> Option<Self> {
-        use Kind::{Close, Closed, Goodbye, Hello, Open, Opened, Refused, Reset, Slab, Step, Welcome};
-        [Hello, Open, Reset, Step, Close, Goodbye, Welcome, Opened, Slab, Closed, Refused]
-            .into_iter()
-            .find(|&kind| kind as u16 == number)
+        const ALL: [Kind; 14] = [
+            Kind::Hello,
+            Kind::Open,
+            Kind::Reset,
+            Kind::Step,
+            Kind::Close,
+            Kind::Goodbye,
+            Kind::Snapshot,
+            Kind::Restore,
+            Kind::Welcome,
+            Kind::Opened,
+            Kind::Slab,
+            Kind::Closed,
+            Kind::Refused,
+            Kind::Snapshotted,
+        ];
+        ALL.into_iter().find(|&kind| kind as u16 == number)
     }
 }
 

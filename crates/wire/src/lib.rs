@@ -35,4 +35,4 @@ pub use slab::{Finished, Slab, SlabLayout};
 pub use spec::Spec;
 
 /// The version of this protocol. Both sides name theirs in every frame, and a mismatch is refused by name.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;

@@ -75,6 +75,9 @@ pub enum Autoreset {
     SameStep,
     /// It stays as it ended, with reward 0 and both ends repeated, until it is reset by name.
     Disabled,
+    /// The next step starts it anew, whatever its action: reward 0, no end, the new episode's first
+    /// observation.
+    NextStep,
 }
 
 /// Opens a session.
@@ -160,6 +163,8 @@ pub enum ErrorCode {
     TooMany,
     /// The server is going away.
     ShuttingDown,
+    /// Bytes that are no snapshot, or one of another session or server.
+    BadSnapshot,
 }
 
 /// Why the server refused a frame.

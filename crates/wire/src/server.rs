@@ -6,11 +6,13 @@ use std::io::{self, Read, Write};
 use crate::WireError;
 use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
 use crate::message::{ErrorCode, Hello, Open, Opened, Refusal, Welcome, decode, encode};
-use crate::slab::Slab;
+use crate::slab::{Slab, SlabLayout};
 use crate::spec::Spec;
 
 /// No request needs a longer control message than this.
 const MAX_REQUEST_BYTES: usize = 4096;
+/// A longer body is read in pieces of this size, so that only what really comes takes memory.
+const PIECE_WORDS: usize = (1 << 20) / 8;
 
 /// One client's connection, as the server sees it.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct Connection<R, W> {
     // Words, so that actions are aligned for their type.
     body: Vec<u64>,
     max_body: usize,
+    max_snapshot: usize,
 }
 
 /// What a client asks for.
@@ -52,6 +55,18 @@ pub enum Request<'a> {
         /// Which session.
         session: u32,
     },
+    /// A session's whole state.
+    Snapshot {
+        /// Which session.
+        session: u32,
+    },
+    /// A session's return to the state of a snapshot.
+    Restore {
+        /// Which session.
+        session: u32,
+        /// What the client says is one.
+        snapshot: &'a [u8],
+    },
 }
 
 impl<R: Read, W: Write> Connection<R, W> {
@@ -63,8 +78,20 @@ impl<R: Read, W: Write> Connection<R, W> {
     pub fn accept(reader: R, writer: W, server: &str, spec: &Spec) -> Result<Option<Self>, WireError> {
         let actions = 4 * spec.max_envs as usize * spec.action.values_per_env();
         let max_body = actions.max(MAX_REQUEST_BYTES);
-        let body = vec![0; max_body.div_ceil(8)];
-        let mut connection = Self { reader, writer, client: "client".into(), body, max_body };
+        let largest = Opened {
+            n_envs: spec.max_envs,
+            obs_len: spec.observation.len,
+            n_cost_kinds: spec.cost_kinds.len() as u32,
+            trace: true,
+        };
+        let mut connection = Self {
+            reader,
+            writer,
+            client: "client".into(),
+            body: vec![0; max_body.div_ceil(8)],
+            max_body,
+            max_snapshot: SlabLayout::new(&largest).max_snapshot_bytes(),
+        };
         let Some(header) = connection.read_frame()? else { return Ok(None) };
         if header.kind != Kind::Hello {
             return Err(connection.hang_up(format!("{:?} where a hello was due", header.kind)));
@@ -107,6 +134,10 @@ impl<R: Read, W: Write> Connection<R, W> {
                     return Ok(Some(Request::Step { session, actions: self.body_bytes(header) }));
                 }
                 Kind::Close => return Ok(Some(Request::Close { session })),
+                Kind::Snapshot => return Ok(Some(Request::Snapshot { session })),
+                Kind::Restore => {
+                    return Ok(Some(Request::Restore { session, snapshot: self.body_bytes(header) }));
+                }
                 other => {
                     let text = format!("a client does not send {other:?} here");
                     self.refuse(session, ErrorCode::BadFrame, text)?;
@@ -129,6 +160,14 @@ impl<R: Read, W: Write> Connection<R, W> {
     /// If the client is gone.
     pub fn slab(&mut self, session: u32, slab: &Slab) -> Result<(), WireError> {
         Ok(frame::write(&mut self.writer, Kind::Slab, session, slab.bytes())?)
+    }
+
+    /// Sends a session's whole state.
+    ///
+    /// # Errors
+    /// If the client is gone.
+    pub fn snapshotted(&mut self, session: u32, snapshot: &[u8]) -> Result<(), WireError> {
+        Ok(frame::write(&mut self.writer, Kind::Snapshotted, session, snapshot)?)
     }
 
     /// Says that a session is closed.
@@ -171,16 +210,36 @@ impl<R: Read, W: Write> Connection<R, W> {
             }
             Err(other) => return Err(self.hang_up(format!("{other:?}"))),
         };
-        if header.length > self.max_body as u64 {
-            let most = self.max_body;
+        let most = if header.kind == Kind::Restore { self.max_snapshot } else { self.max_body };
+        if header.length > most as u64 {
             return Err(self.hang_up(format!("a body of {} bytes, where {most} are the most", header.length)));
         }
-        let body = &mut bytemuck::cast_slice_mut(&mut self.body)[..header.length as usize];
         // A client that dies within a frame has nothing more to say: no error of ours.
-        if !body.is_empty() && !read_whole(&mut self.reader, body)? {
-            return Ok(None);
+        Ok(self.read_body(header.length as usize)?.then_some(header))
+    }
+
+    /// Reads a body of `length` bytes; `false` if the stream ends first.
+    fn read_body(&mut self, length: usize) -> io::Result<bool> {
+        // What a snapshot took is given back at the next request.
+        let usual_words = self.max_body.div_ceil(8);
+        if self.body.len() > usual_words {
+            self.body.truncate(usual_words);
+            self.body.shrink_to_fit();
         }
-        Ok(Some(header))
+        let mut filled = 0;
+        while filled < length {
+            if filled == 8 * self.body.len() {
+                let words = length.div_ceil(8).min(self.body.len() + PIECE_WORDS);
+                self.body.resize(words, 0);
+            }
+            let end = length.min(8 * self.body.len());
+            let piece = &mut bytemuck::cast_slice_mut(&mut self.body)[filled..end];
+            if !read_whole(&mut self.reader, piece)? {
+                return Ok(false);
+            }
+            filled = end;
+        }
+        Ok(true)
     }
 
     fn hang_up(&mut self, what: String) -> WireError {

@@ -34,6 +34,11 @@ pub const TRACE_COLUMNS: [&str; 9] = [
     "equity",
 ];
 
+/// The most that one environment's state takes in a snapshot; a running episode takes a few hundred bytes.
+const MAX_STATE_BYTES: usize = 4096;
+/// The most that a snapshot says about its session.
+const MAX_SNAPSHOT_HEAD_BYTES: usize = 4096;
+
 /// The fixed part of the record of an episode that has ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
@@ -118,6 +123,11 @@ impl SlabLayout {
     /// The largest body of a frame with this layout.
     pub fn max_bytes(&self) -> usize {
         self.records + self.n_envs * self.record_bytes
+    }
+
+    /// The largest snapshot of a session with this layout.
+    pub fn max_snapshot_bytes(&self) -> usize {
+        MAX_SNAPSHOT_HEAD_BYTES + self.n_envs * MAX_STATE_BYTES + self.max_bytes()
     }
 }
 
@@ -256,6 +266,18 @@ impl Slab {
         self.view_mut(costs_start, n_costs).copy_from_slice(costs);
         self.view_mut(obs_start, obs_len).copy_from_slice(final_obs);
         self.words[self.layout.count / 8] = at as u64 + 1;
+    }
+
+    /// Takes over the bytes of another slab of this layout, as [`Slab::bytes`] gave them.
+    ///
+    /// # Errors
+    /// If they are none; no episode counts as finished then.
+    pub fn take_over(&mut self, bytes: &[u8]) -> Result<(), String> {
+        if bytes.len() > self.layout.max_bytes() {
+            return Err(format!("a slab of {} bytes", bytes.len()));
+        }
+        self.body_mut(bytes.len()).copy_from_slice(bytes);
+        self.check(bytes.len())
     }
 
     /// The buffer for the first `bytes` bytes, for a frame's body to be read into. Call [`Slab::check`] after.

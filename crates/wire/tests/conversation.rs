@@ -52,6 +52,16 @@ fn serve(stream: UnixStream) -> Result<u32, WireError> {
                 connection.closed(session)?;
                 continue;
             }
+            Some(Request::Snapshot { session }) => {
+                let slab = &sessions.iter().find(|(id, _)| *id == session).unwrap().1;
+                let snapshot = slab.bytes().to_vec();
+                connection.snapshotted(session, &snapshot)?;
+                continue;
+            }
+            Some(Request::Restore { session, snapshot }) => {
+                let slab = &mut sessions.iter_mut().find(|(id, _)| *id == session).unwrap().1;
+                (session, slab.take_over(snapshot))
+            }
             Some(Request::Step { session, actions }) => {
                 let actions = discrete_actions(actions).unwrap().to_vec();
                 let slab = &mut sessions.iter_mut().find(|(id, _)| *id == session).unwrap().1;
@@ -196,7 +206,7 @@ fn a_client_of_another_version_or_protocol_is_told_so() {
     let mut other_version = good;
     other_version[4] = 9;
     let (error, answer) = answer_to(other_version);
-    assert!(error.contains("speaks protocol version 9 and this program speaks 1"), "{error}");
+    assert!(error.contains("speaks protocol version 9 and this program speaks 2"), "{error}");
     assert!(answer.contains("protocol version 9"), "{answer}");
     let mut too_long = good;
     too_long[20] = 1;

@@ -127,6 +127,13 @@ class Connection:
             raise ProtocolError(f"{self.peer} sent {due.name} with a body")
         self._in_exchange = False
 
+    def receive_bytes(self, due: Kind, session: int, most: int) -> bytes:
+        """An answer that is kept as it is."""
+        length = self.receive_header(due, session)
+        if length > most:
+            raise ProtocolError(f"{self.peer} sent {due.name} of {length} bytes")
+        return self._receive_body(length)
+
     def close(self) -> None:
         """Closes the connection with all its sessions; a server that was spawned has ended after it."""
         self.channel.close()
@@ -167,11 +174,11 @@ class Session:
         self._buffers = _Buffers(self._max_bytes, kept=_KEPT_BUFFERS) if copy else None
         self._own = None if copy else np.empty(self._max_bytes, np.uint8)
 
-    def reset(self, mask: npt.NDArray[np.bool_] | None = None, *, keep_last: bool = False) -> Slab:
-        """New episodes where `mask` is true, or everywhere. `keep_last` spares what the last exchange brought."""
+    def reset(self, mask: npt.NDArray[np.bool_] | None = None) -> Slab:
+        """New episodes where `mask` is true, or everywhere."""
         body = b"" if mask is None else np.ascontiguousarray(mask, np.uint8).tobytes()
         self.connection.send(Kind.RESET, self.number, body)
-        return self._receive(keep_last)
+        return self._receive()
 
     def send(self, actions: npt.NDArray[Any]) -> None:
         """Sends actions without waiting: contiguous little-endian i4, or f4 for a box."""
@@ -179,23 +186,35 @@ class Session:
 
     def receive(self) -> Slab:
         """What the actions that were sent have brought."""
-        return self._receive(False)
+        return self._receive()
+
+    def snapshot(self) -> bytes:
+        """The session's whole state, for `restore` of a session that was opened in the same way on a server that
+        serves the same."""
+        self.connection.send(Kind.SNAPSHOT, self.number)
+        return self.connection.receive_bytes(Kind.SNAPSHOTTED, self.number, self.layout.max_snapshot_bytes)
+
+    def restore(self, snapshot: bytes) -> Slab:
+        """Goes back to where the session was when `snapshot` was taken, and what its last exchange had brought."""
+        if len(snapshot) > self.layout.max_snapshot_bytes:
+            raise ValueError(f"a snapshot of {len(snapshot)} bytes, where {self.layout.max_snapshot_bytes} are the most")
+        self.connection.send(Kind.RESTORE, self.number, snapshot)
+        return self._receive()
 
     def close(self) -> None:
         """Frees the session."""
         self.connection.send(Kind.CLOSE, self.number)
         self.connection.receive_nothing(Kind.CLOSED, self.number)
 
-    def _receive(self, keep_last: bool) -> Slab:
+    def _receive(self) -> Slab:
         connection = self.connection
         length = connection.receive_header(Kind.SLAB, self.number)
         if not self._head.itemsize <= length <= self._max_bytes:
             raise ProtocolError(f"{connection.peer} sent a slab of {length} bytes")
         if self._buffers is not None:
             buffer = self._buffers.take()[:length]
-        elif keep_last or self._own is None:
-            buffer = np.empty(length, np.uint8)
         else:
+            assert self._own is not None
             buffer = self._own[:length]
         connection.receive_slab_into(buffer.data)
         return Slab(self.layout, self._head, self._record, buffer, connection.peer)

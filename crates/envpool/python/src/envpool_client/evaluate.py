@@ -82,7 +82,7 @@ def _play(policy_function: Policy, connection: Connection, days: Range, hold_acc
     space = gym.spaces.Discrete(2) if hold_account else specification.action_space
     due = (n, *(space.shape or ()))
     is_discrete = isinstance(space, gym.spaces.Discrete)
-    session = connection.open(Open(n, 0, days, "first", "full", reset_within_step=False, trace=True,
+    session = connection.open(Open(n, 0, days, "first", "full", autoreset="disabled", trace=True,
                                    liquidate_at_end=True, hold_account=hold_account))
     columns: list[list[npt.NDArray[np.float64]]] = [[] for _ in names]
     costs: list[list[npt.NDArray[np.float64]]] = [[] for _ in names]

@@ -13,13 +13,14 @@ import numpy.typing as npt
 from .errors import ProtocolError
 
 MAGIC = b"ENVP"
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("<4sHHIIQ")
 HEADER_BYTES = _HEADER.size
 MAX_CONTROL_BYTES = 16 << 20
 """No control message is longer; the longest is a specification with a long calendar."""
-ERROR_CODES = ("bad-frame", "bad-session", "bad-open", "bad-action", "too-many", "shutting-down")
+ERROR_CODES = ("bad-frame", "bad-session", "bad-open", "bad-action", "too-many", "shutting-down", "bad-snapshot")
 
+AutoresetName = Literal["same-step", "disabled", "next-step"]
 RangeName = Literal["train", "validation", "test"]
 Range = RangeName | tuple[int, int]
 """Which days: a part that the server names, or sessions of its calendar by ordinal, both included."""
@@ -37,11 +38,14 @@ class Kind(enum.IntEnum):
     STEP = 4
     CLOSE = 5
     GOODBYE = 6
+    SNAPSHOT = 7
+    RESTORE = 8
     WELCOME = 101
     OPENED = 102
     SLAB = 103
     CLOSED = 104
     REFUSED = 105
+    SNAPSHOTTED = 106
 
 
 def encode_header(kind: Kind, session: int, length: int) -> bytes:
@@ -83,7 +87,7 @@ class Open:
     range: Range = "train"
     start: Start = "random"
     episode: Episode = "default"
-    reset_within_step: bool = True
+    autoreset: AutoresetName = "same-step"
     trace: bool = False
     liquidate_at_end: bool = False
     hold_account: bool = False
@@ -96,8 +100,8 @@ class Open:
             self._encode_range(),
             struct.pack("<I", _index("start", self.start, ("random", "first"))),
             self._encode_episode(),
-            struct.pack("<I3B", 0 if self.reset_within_step else 1, self.trace, self.liquidate_at_end,
-                        self.hold_account),
+            struct.pack("<I3B", _index("autoreset", self.autoreset, ("same-step", "disabled", "next-step")), self.trace,
+                        self.liquidate_at_end, self.hold_account),
         ))
 
     def _encode_range(self) -> bytes:
@@ -176,6 +180,11 @@ class SlabLayout:
     obs_len: int
     n_cost_kinds: int
     has_trace: bool
+
+    @property
+    def max_snapshot_bytes(self) -> int:
+        """The largest snapshot of such a session."""
+        return 4096 + self.n_envs * 4096 + self.head().itemsize + self.n_envs * self.record().itemsize
 
     def head(self) -> np.dtype[np.void]:
         """The part of fixed length: sections at multiples of 64 bytes, up to the first finished record."""

@@ -13,13 +13,18 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from .connection import Connection
-from .protocol import TRACE_COLUMNS, Episode, Open, Range, Slab, Start
+from .protocol import TRACE_COLUMNS, AutoresetName, Episode, Open, Range, Slab, Start
 from .specification import Specification
 
 Step = tuple[
     npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
 ]
 _ANY_DAYS = ("train", "random", "default", False)
+_AUTORESET: dict[AutoresetMode, AutoresetName] = {
+    AutoresetMode.SAME_STEP: "same-step",
+    AutoresetMode.NEXT_STEP: "next-step",
+    AutoresetMode.DISABLED: "disabled",
+}
 _STATISTICS = ("episode_return", "final_equity", "turnover", "max_drawdown", "trades", "costs")
 
 
@@ -31,8 +36,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
     (default: the server's), and `reset(seed=…)` begins anew with another.
 
     `autoreset_mode` is Gymnasium's. SAME_STEP: an ended episode's last observation is in `infos["final_obs"]` and
-    its statistics in `infos["final_info"]`. NEXT_STEP: the step after the end resets, whatever its action; it takes
-    a second exchange. DISABLED: an ended environment stays as it ended, with reward 0, until
+    its statistics in `infos["final_info"]`. NEXT_STEP: the step after the end resets, whatever its action. DISABLED: an ended environment stays as it ended, with reward 0, until
     `reset(options={"reset_mask": mask})`. In the last two the statistics are in `infos` itself. They are
     `episode_length`, `episode_return`, `final_equity`, `turnover`, `max_drawdown`, `trades` and `costs` by kind.
 
@@ -72,7 +76,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
                 range=range,
                 start=start,
                 episode=episode,
-                reset_within_step=self._mode is AutoresetMode.SAME_STEP,
+                autoreset=_AUTORESET[self._mode],
                 trace=trace,
                 liquidate_at_end=liquidate_at_end,
             )
@@ -94,7 +98,6 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         self._action_type = np.dtype("<i4" if self._is_discrete else "<f4")
         self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
         self._is_new = True
-        self._ended: npt.NDArray[np.bool_] = np.zeros(self.num_envs, np.bool_)
         self._slab: Slab | None = None
         self.closed = False
 
@@ -135,10 +138,6 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
                 self._reopen(int(seed))
         self._is_new = False
         self._slab = self._session.reset(mask)
-        if mask is None:
-            self._ended = np.zeros(self.num_envs, np.bool_)
-        else:
-            self._ended = self._ended & ~mask
         return self._slab.observations, {}
 
     def step(self, actions: npt.NDArray[Any]) -> Step:
@@ -154,15 +153,18 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
     def step_wait(self) -> Step:
         """What the actions of `step_async` have brought."""
         slab = self._slab = self._session.receive()
-        observations, terminated, truncated = slab.observations, slab.terminated, slab.truncated
-        if self._mode is AutoresetMode.NEXT_STEP:
-            if self._ended.any():
-                # The server has left these as they ended, with reward 0; now they begin anew.
-                observations = self._session.reset(self._ended, keep_last=True).observations
-                terminated[self._ended] = False
-                truncated[self._ended] = False
-            self._ended = terminated | truncated
-        return observations, slab.rewards, terminated, truncated, self._infos(slab.finished)
+        return slab.observations, slab.rewards, slab.terminated, slab.truncated, self._infos(slab.finished)
+
+    def snapshot(self) -> bytes:
+        """The whole state of all environments, for `restore` here or in another `VectorEnv` that was made in the same
+        way, of a server that serves the same."""
+        return self._session.snapshot()
+
+    def restore(self, snapshot: bytes) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        """Goes back to where `snapshot` was taken, and gives the observations of that moment."""
+        self._slab = self._session.restore(snapshot)
+        self._is_new = False
+        return self._slab.observations, {}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the session, and the server if it was started for it."""
