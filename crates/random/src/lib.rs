@@ -40,6 +40,15 @@ pub struct Stream {
     spare_normal: Option<f64>,
 }
 
+/// How far a [`Stream`] has been drawn. With the stream's name it says what the stream will give next.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Position {
+    /// 32-bit words drawn so far.
+    pub words: u64,
+    /// The second deviate of a pair of normal ones, if only the first was taken.
+    pub spare_normal: Option<f64>,
+}
+
 impl Stream {
     /// The stream named by `seed`, `purpose` and two counters.
     pub fn new(seed: u64, purpose: Purpose, first: u64, second: u64) -> Self {
@@ -48,6 +57,18 @@ impl Stream {
             slot.copy_from_slice(&word.to_le_bytes());
         }
         Self { rng: ChaCha8Rng::from_seed(key), spare_normal: None }
+    }
+
+    /// How far the stream has been drawn.
+    pub fn position(&self) -> Position {
+        // 2^64 words are more than any stream is ever drawn.
+        Position { words: self.rng.get_word_pos() as u64, spare_normal: self.spare_normal }
+    }
+
+    /// Goes on from `position`, as a stream of the same name that was drawn up to there would.
+    pub fn go_to(&mut self, position: Position) {
+        self.rng.set_word_pos(position.words.into());
+        self.spare_normal = position.spare_normal;
     }
 
     /// 64 uniform bits.
@@ -112,6 +133,27 @@ mod tests {
             draw(1, Purpose::Episode, 3, 2),
         ] {
             assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn a_stream_goes_on_from_any_position() {
+        let new = || Stream::new(7, Purpose::Test, 3, 0);
+        let mut stream = new();
+        for draws in 0..100 {
+            let mut resumed = new();
+            resumed.go_to(stream.position());
+            assert_eq!(resumed.normal(), stream.clone().normal(), "after {draws} draws");
+            assert_eq!(resumed.bits(), {
+                let mut same = stream.clone();
+                same.normal();
+                same.bits()
+            });
+            if draws % 3 == 0 {
+                stream.below(10)
+            } else {
+                stream.normal().to_bits()
+            };
         }
     }
 

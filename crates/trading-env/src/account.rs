@@ -2,6 +2,7 @@
 
 use crate::costs::{CostModel, Costs, Side};
 use crate::environment::Fill;
+use crate::snapshot::{Reader, Writer};
 
 /// Rounds of the fixed point that finds an order's size; one or two are enough except at a kink of the charges.
 const SIZE_ROUNDS: usize = 8;
@@ -52,6 +53,28 @@ impl Account {
             traded_value: 0.0,
             depository_session: i32::MIN,
         }
+    }
+
+    /// Writes all of it.
+    pub fn save(&self, out: &mut Writer) {
+        out.f64s(&[self.cash, self.shares, self.entry_price, self.traded_value]);
+        out.f64s(&self.costs.to_array());
+        out.u32(self.n_trades);
+        out.u32(self.depository_session as u32);
+    }
+
+    /// The account that [`Account::save`] wrote.
+    pub fn load(input: &mut Reader<'_>) -> Option<Self> {
+        let [cash, shares, entry_price, traded_value] = input.f64s()?;
+        Some(Self {
+            cash,
+            shares,
+            entry_price,
+            traded_value,
+            costs: Costs::from_array(input.f64s()?),
+            n_trades: input.u32()?,
+            depository_session: input.u32()? as i32,
+        })
     }
 
     /// What the account is worth if a share is worth `price`.

@@ -112,6 +112,21 @@ impl AnyBatch {
         for_any!(Self, self, batch => batch.is_parallel())
     }
 
+    /// See [`Batch::observe`].
+    pub fn observe(&self, observations: &mut [f32]) {
+        for_any!(Self, self, batch => batch.observe(observations));
+    }
+
+    /// See [`Batch::snapshot`].
+    pub fn snapshot(&self) -> Vec<u8> {
+        for_any!(Self, self, batch => batch.snapshot())
+    }
+
+    /// See [`Batch::restore`].
+    pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), EnvError> {
+        for_any!(Self, self, batch => batch.restore(snapshot))
+    }
+
     /// See [`Batch::check`].
     pub fn check(&self, actions: Actions<'_>) -> Result<(), ActionError> {
         for_any!(Self, self, batch => batch.check(actions))

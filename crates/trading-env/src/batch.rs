@@ -5,7 +5,8 @@
 //! only numbers keyed by its own name, so that the bits are the same for any number of threads.
 
 use crate::environment::{Environment, EpisodeKey, EpisodeStatistics, TraceRow};
-use crate::error::ActionError;
+use crate::error::{ActionError, EnvError};
+use crate::snapshot::{Progress, Reader, Writer};
 
 /// The fewest environments worth handing to another thread.
 const MIN_ENVS_PER_TASK: usize = 128;
@@ -24,6 +25,9 @@ pub enum Autoreset {
     /// It starts anew within the same step: the observation is the new episode's first one, and the ended
     /// episode's last one goes to the final block.
     SameStep,
+    /// It starts anew with the next step, which ignores the action, pays nothing and shows the new episode's
+    /// first observation.
+    NextStep,
     /// It stays as it ended: zero reward, the last observation and both ends repeated, until the next reset.
     Disabled,
 }
@@ -97,6 +101,11 @@ impl<E: Environment> Batch<E> {
         self.seed
     }
 
+    /// What happens at the end of an episode.
+    pub fn autoreset(&self) -> Autoreset {
+        self.autoreset
+    }
+
     /// The environment that all states share.
     pub fn environment(&self) -> &E {
         &self.environment
@@ -117,6 +126,87 @@ impl<E: Environment> Batch<E> {
             let row = env * self.observation_len..(env + 1) * self.observation_len;
             self.environment.observe(&slot.state, &mut observations[row]);
         }
+    }
+
+    /// Writes what every agent sees now.
+    pub fn observe(&self, observations: &mut [f32]) {
+        let rows = observations.chunks_exact_mut(self.observation_len);
+        for (slot, row) in self.slots.iter().zip(rows) {
+            self.environment.observe(&slot.state, row);
+        }
+    }
+
+    /// All environments as bytes. [`Batch::restore`] brings them back into a batch of the same kind.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        let identity = self.identity();
+        out.u32(identity.len() as u32);
+        for (name, value) in identity {
+            out.text(name);
+            out.text(&value);
+        }
+        for slot in &self.slots {
+            out.u64(slot.episode);
+            out.f64(slot.return_sum);
+            out.u32(slot.length);
+            out.u8(match slot.ended {
+                None => 0,
+                Some((terminated, truncated)) => 4 | u8::from(terminated) | u8::from(truncated) << 1,
+            });
+            self.environment.save(&slot.state, &mut out);
+        }
+        out.finish()
+    }
+
+    /// Puts all environments where they were when `snapshot` was taken, so that the next step gives the bits
+    /// that it would have given then. Nothing changes if the snapshot is refused.
+    pub fn restore(&mut self, snapshot: &[u8]) -> Result<(), EnvError> {
+        let mut input = Reader::new(snapshot)?;
+        let damaged = || EnvError::Snapshot("the snapshot holds what no environment can be in".into());
+        let identity = self.identity();
+        if input.u32() != Some(identity.len() as u32) {
+            return Err(EnvError::Snapshot("the snapshot is of another kind of environment".into()));
+        }
+        for (name, ours) in &identity {
+            let (their_name, theirs) = input.text().zip(input.text()).ok_or_else(damaged)?;
+            if their_name != *name || theirs != ours {
+                let text = format!(
+                    "the snapshot was taken with {their_name} {theirs}, where this session has {name} {ours}"
+                );
+                return Err(EnvError::Snapshot(text));
+            }
+        }
+        let mut slots = Vec::with_capacity(self.n_envs());
+        for env in 0..self.n_envs() {
+            slots.push(self.load_slot(env, &mut input).ok_or_else(damaged)?);
+        }
+        if !input.is_empty() {
+            return Err(damaged());
+        }
+        self.slots = slots;
+        Ok(())
+    }
+
+    fn identity(&self) -> Vec<(&'static str, String)> {
+        let mut identity = self.environment.identity();
+        identity.push(("environments", self.n_envs().to_string()));
+        identity.push(("seed", self.seed.to_string()));
+        identity.push(("autoreset", format!("{:?}", self.autoreset)));
+        identity
+    }
+
+    fn load_slot(&self, env: usize, input: &mut Reader<'_>) -> Option<Slot<E::State>> {
+        let (episode, return_sum, length) = (input.u64()?, input.f64()?, input.u32()?);
+        let ended = match input.u8()? {
+            0 => None,
+            bits @ 5..=7 if self.autoreset != Autoreset::SameStep => Some((bits & 1 == 1, bits & 2 == 2)),
+            _ => return None,
+        };
+        // Episodes are counted up from here.
+        let episode = (episode < u64::MAX / 2).then_some(episode)?;
+        let key = EpisodeKey { seed: self.seed, env: env as u64, episode };
+        let progress = Progress { length, has_ended: ended.is_some() };
+        Some(Slot { state: self.environment.load(key, progress, input)?, episode, return_sum, length, ended })
     }
 
     /// Whether a step is spread over the rayon pool that it runs in.
@@ -221,7 +311,11 @@ impl<E: Environment> Stepper<'_, E> {
         outputs: &mut Outputs<'_>,
     ) {
         outputs.finished[at] = 0;
-        if let Some((terminated, truncated)) = slot.ended {
+        if let Some((mut terminated, mut truncated)) = slot.ended {
+            if self.autoreset == Autoreset::NextStep {
+                *slot = Slot::start(self.environment, self.seed, env, slot.episode + 1);
+                (terminated, truncated) = (false, false);
+            }
             outputs.rewards[at] = 0.0;
             outputs.terminated[at] = terminated.into();
             outputs.truncated[at] = truncated.into();
@@ -252,7 +346,9 @@ impl<E: Environment> Stepper<'_, E> {
                 Autoreset::SameStep => {
                     *slot = Slot::start(self.environment, self.seed, env, slot.episode + 1);
                 }
-                Autoreset::Disabled => slot.ended = Some((transition.terminated, transition.truncated)),
+                Autoreset::NextStep | Autoreset::Disabled => {
+                    slot.ended = Some((transition.terminated, transition.truncated));
+                }
             }
         }
     }
@@ -327,6 +423,17 @@ mod tests {
         // The reset's observations come first.
         assert_eq!(observations, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
         assert_eq!(finals, [1.0, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn an_ended_episode_is_reset_by_the_next_step_if_asked_for() {
+        // As Gymnasium 1.x's next-step mode: the step after an end ignores its action and pays nothing.
+        let Rollout { observations, finals, rewards, ends, statistics, .. } =
+            rollout(&mut Batch::new(Probe::new(3).unwrap(), 1, 1, Autoreset::NextStep), 5, |_, _| 0);
+        assert_eq!(rewards, [0.0, 1.0, 0.0, 0.0, 1.0]);
+        assert_eq!(ends, [(0, 0), (1, 0), (0, 0), (0, 0), (1, 0)]);
+        assert_eq!(observations, [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]);
+        assert_eq!((finals, statistics.len(), statistics[1].length), (vec![1.0, 1.0], 2, 2));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! double precision); sine and cosine come from `libm`, so that every operating system gives the same bits.
 
 use crate::environment::{ActionSpace, Environment, EpisodeKey, Transition};
+use crate::snapshot::{Progress, Reader, Writer};
 
 const GRAVITY: f64 = 9.8;
 const MASS_POLE: f64 = 0.1;
@@ -80,6 +81,15 @@ impl Environment for CartPole {
         for (slot, value) in out.iter_mut().zip(state.physics) {
             *slot = value as f32;
         }
+    }
+
+    fn save(&self, state: &State, out: &mut Writer) {
+        out.f64s(&state.physics);
+    }
+
+    fn load(&self, _key: EpisodeKey, progress: Progress, input: &mut Reader<'_>) -> Option<State> {
+        let physics = input.f64s()?;
+        (progress.length <= STEP_LIMIT).then_some(State { physics, n_steps: progress.length })
     }
 }
 

@@ -34,6 +34,11 @@ impl Costs {
         [self.brokerage, self.taxes, self.exchange, self.depository, self.slippage]
     }
 
+    /// The amounts that [`Costs::to_array`] gave.
+    pub fn from_array([brokerage, taxes, exchange, depository, slippage]: [f64; 5]) -> Self {
+        Self { brokerage, taxes, exchange, depository, slippage }
+    }
+
     /// All kinds together.
     pub fn total(self) -> f64 {
         self.charges() + self.slippage

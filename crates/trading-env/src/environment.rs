@@ -7,6 +7,7 @@
 use random::{Purpose, Stream};
 
 use crate::costs::Costs;
+use crate::snapshot::{Progress, Reader, Writer};
 
 /// The name of one episode. All that is random in it follows from this key alone, so that an episode has
 /// the same bits for any number of threads and any batch around it.
@@ -145,4 +146,13 @@ pub trait Environment: Send + Sync {
     fn trace(&self, _state: &Self::State) -> TraceRow {
         TraceRow::default()
     }
+    /// All that decides what a step does, each part with its name: a snapshot fits where every part is equal.
+    fn identity(&self) -> Vec<(&'static str, String)> {
+        vec![("environment", self.name())]
+    }
+    /// Writes what `state` remembers beyond its episode's key and its progress.
+    fn save(&self, state: &Self::State, out: &mut Writer);
+    /// The state of the episode named by `key` after `progress`, as [`Environment::save`] wrote it; none if
+    /// the bytes hold no state that could be stepped.
+    fn load(&self, key: EpisodeKey, progress: Progress, input: &mut Reader<'_>) -> Option<Self::State>;
 }

@@ -51,6 +51,9 @@ pub enum EnvError {
         /// The range asked for.
         range: SessionRange,
     },
+    /// A snapshot that is none, or of something else; nothing has changed.
+    #[error("{0}")]
+    Snapshot(String),
     /// A range without a single step.
     #[error(
         "sessions {} to {} have no two bars in a row with every feature known ({n_rows} rows, {n_complete} of them complete); take more bars, or features with shorter lookbacks", range.first, range.last

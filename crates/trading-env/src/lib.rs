@@ -4,6 +4,7 @@
 //! # Layout
 //! - [`environment`]: the trait that every environment fulfils, and what it tells.
 //! - [`batch`]: many states of one environment, stepped together; [`any`]: the same for any environment.
+//! - [`snapshot`]: a batch as bytes, and back.
 //! - [`portfolio`]: trading one symbol's bars with target positions; the environment that users come for.
 //! - [`account`], [`costs`]: cash, shares, fills, and what they cost.
 //! - [`market_data`], [`scaler`], [`episodes`]: the table it plays on, how features are scaled, and which
@@ -22,6 +23,7 @@ pub mod ou;
 pub mod portfolio;
 pub mod probe;
 pub mod scaler;
+pub mod snapshot;
 #[doc(hidden)]
 pub mod testing;
 

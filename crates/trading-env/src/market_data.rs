@@ -18,6 +18,8 @@ pub struct MarketData {
     pub n_sessions: usize,
     /// What features were scaled with.
     pub scaler: Scaler,
+    /// SHA-256 over the table that it was made of.
+    pub digest: String,
 }
 
 /// One symbol, one entry a bar.
@@ -83,6 +85,7 @@ impl MarketData {
             feature_names: table.info.features.iter().map(|feature| feature.name.clone()).collect(),
             n_sessions: table.info.calendar.len(),
             scaler,
+            digest: market::digest::table_sha256(table),
         }
     }
 

@@ -4,10 +4,11 @@
 //! x' = ρx + √(1−ρ²)ε, an Ornstein-Uhlenbeck process in discrete time with unit variance; the action is the
 //! position q' in {−1, 0, 1}; the reward is q'(x'−x) − c|q'−q|. Episodes are cut after a fixed length.
 
-use random::Stream;
+use random::{Position, Stream};
 
 use crate::EnvError;
 use crate::environment::{ActionSpace, Environment, EpisodeKey, Transition};
+use crate::snapshot::{Progress, Reader, Writer};
 
 /// The environment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,6 +97,26 @@ impl Environment for OrnsteinUhlenbeck {
 
     fn observe(&self, state: &State, out: &mut [f32]) {
         out.copy_from_slice(&[state.price as f32, state.position as f32]);
+    }
+
+    fn save(&self, state: &State, out: &mut Writer) {
+        out.f64(state.price);
+        out.f64(state.position);
+        let Position { words, spare_normal } = state.stream.position();
+        out.u64(words);
+        out.u8(spare_normal.is_some().into());
+        out.f64(spare_normal.unwrap_or_default());
+    }
+
+    fn load(&self, key: EpisodeKey, progress: Progress, input: &mut Reader<'_>) -> Option<State> {
+        let (price, position, words) = (input.f64()?, input.f64()?, input.u64()?);
+        let (has_spare, spare) = (input.u8()?, input.f64()?);
+        if progress.length > self.length || has_spare > 1 {
+            return None;
+        }
+        let mut stream = key.stream();
+        stream.go_to(Position { words, spare_normal: (has_spare == 1).then_some(spare) });
+        Some(State { price, position, n_steps: progress.length, stream })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::costs::{CostModel, Costs};
 use crate::environment::{AccountSummary, ActionSpace, Environment, EpisodeKey, Fill, TraceRow, Transition};
 use crate::episodes::{EpisodeRows, EpisodeRules, Plan};
 use crate::market_data::{MarketData, StepBar, SymbolData};
+use crate::snapshot::{Progress, Reader, Writer};
 
 /// What an observation says about the account, after the features.
 pub const ACCOUNT_NAMES: [&str; 5] =
@@ -124,7 +125,7 @@ impl PortfolioRules {
 pub struct Portfolio {
     data: Arc<MarketData>,
     rules: PortfolioRules,
-    liquidate_at_end: bool,
+    episodes: EpisodeRules,
     plan: Plan,
     terms: Terms,
     /// The unit in which the observation shows results.
@@ -165,7 +166,7 @@ impl Portfolio {
             whole_shares: rules.whole_shares,
         };
         let result_unit = data.scaler.bar_deviation * RESULT_UNIT_ROOT_BARS;
-        Ok(Self { data, rules, liquidate_at_end: episodes.liquidate_at_end, plan, terms, result_unit })
+        Ok(Self { data, rules, episodes, plan, terms, result_unit })
     }
 
     /// The rules of the account.
@@ -208,7 +209,7 @@ impl Portfolio {
             state.entry = state.account.trade_to(target, open, session, &self.terms);
             state.held_level = target;
         }
-        let is_end = state.row == state.rows.last_row && self.liquidate_at_end;
+        let is_end = state.row == state.rows.last_row && self.episodes.liquidate_at_end;
         if is_end || (self.rules.square_off && ends_session) {
             state.exit = state.account.trade_to(0.0, close, session, &self.terms);
             state.held_level = 0.0;
@@ -327,6 +328,47 @@ impl Environment for Portfolio {
             equity: state.equity,
             costs: state.account.costs - state.costs_before_step,
         }
+    }
+
+    fn identity(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("environment", self.name()),
+            ("data", self.data.digest.clone()),
+            ("scaler", market::digest::hex_sha256(format!("{:?}", self.data.scaler).as_bytes())),
+            ("rules", format!("{:?}", self.rules)),
+            ("episodes", format!("{:?}", self.episodes)),
+        ]
+    }
+
+    fn save(&self, state: &State, out: &mut Writer) {
+        out.u32(state.bars_held);
+        state.account.save(out);
+        out.f64s(&[state.held_level, state.equity, state.peak, state.max_drawdown]);
+    }
+
+    fn load(&self, key: EpisodeKey, progress: Progress, input: &mut Reader<'_>) -> Option<State> {
+        let bars_held = input.u32()?;
+        let account = Account::load(input)?;
+        let [held_level, equity, peak, max_drawdown] = input.f64s()?;
+        let start = self.start(self.plan.draw(key));
+        let row = start.row.checked_add(progress.length)?;
+        let has_bars_left = row < start.rows.last_row || (progress.has_ended && row == start.rows.last_row);
+        let is_sound = equity >= EQUITY_FLOOR * self.rules.capital
+            && peak >= equity
+            && (0.0..=1.0).contains(&max_drawdown)
+            && bars_held <= progress.length;
+        (has_bars_left && is_sound).then_some(State {
+            row,
+            bars_held,
+            account,
+            held_level,
+            equity,
+            peak,
+            max_drawdown,
+            // What the latest step did was told with it.
+            costs_before_step: account.costs,
+            ..start
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::EnvError;
 use crate::environment::{ActionSpace, Environment, EpisodeKey, Transition};
+use crate::snapshot::{Progress, Reader, Writer};
 
 /// One of the five.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,16 @@ impl Environment for Probe {
 
     fn observe(&self, state: &State, out: &mut [f32]) {
         out[0] = state.observation;
+    }
+
+    fn save(&self, _state: &State, _out: &mut Writer) {}
+
+    fn load(&self, key: EpisodeKey, progress: Progress, _input: &mut Reader<'_>) -> Option<State> {
+        let mut state = self.reset(key);
+        if *self == Self::Delayed && progress.length > 0 {
+            state.observation = 1.0;
+        }
+        Some(state)
     }
 }
 

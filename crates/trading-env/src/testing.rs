@@ -91,6 +91,20 @@ pub fn rollout<E: Environment>(
     n_steps: usize,
     choose: impl Fn(usize, usize) -> i32,
 ) -> Rollout {
+    let mut observations = vec![0.0; batch.n_envs() * batch.environment().observation_len()];
+    batch.reset(&[], &mut observations);
+    let mut all = Rollout { observations, ..Rollout::default() };
+    let rest = go_on(batch, n_steps, choose);
+    all.observations.extend(rest.observations);
+    Rollout { observations: all.observations, ..rest }
+}
+
+/// Plays `n_steps` from where the batch stands.
+pub fn go_on<E: Environment>(
+    batch: &mut Batch<E>,
+    n_steps: usize,
+    choose: impl Fn(usize, usize) -> i32,
+) -> Rollout {
     let n_envs = batch.n_envs();
     let observation_len = batch.environment().observation_len();
     let mut all = Rollout::default();
@@ -100,8 +114,6 @@ pub fn rollout<E: Environment>(
     let (mut truncated, mut finished) = (terminated.clone(), terminated.clone());
     let mut statistics = vec![EpisodeStatistics::default(); n_envs];
     let mut trace = vec![TraceRow::default(); n_envs];
-    batch.reset(&[], &mut observations);
-    all.observations.extend(&observations);
     for step in 0..n_steps {
         let choices: Vec<i32> = (0..n_envs).map(|env| choose(env, step)).collect();
         let outputs = Outputs {
