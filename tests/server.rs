@@ -87,6 +87,44 @@ fn one_thread_and_two_send_the_same_bits() {
 }
 
 #[test]
+fn a_restored_session_sends_the_same_bits_from_the_same_server_and_from_another() {
+    let place = Place::new();
+    let features = place.features("BPCL", 20);
+    let flags = ["--market", "nse", "--test-days", "5", "--envs", "64", &features];
+    let (_server, address) = listen(&place, &flags);
+    let mut one = spawn(&flags);
+    let mut other = Client::connect(&address, Duration::from_secs(20), "test").expect("a connection");
+    let open = Open { episode: Episode::Steps(20), autoreset: Autoreset::NextStep, ..Open::training(64, 3) };
+    let play = |client: &mut Client, session: &mut wire::Session, steps: std::ops::Range<u64>| {
+        let mut seen = Vec::new();
+        for step in steps {
+            let actions = random_actions(&mut Stream::new(5, Purpose::Test, step, 0), 64);
+            client.step(session, Actions::Discrete(&actions)).expect("a step");
+            seen.extend_from_slice(session.slab().bytes());
+        }
+        seen
+    };
+    let mut session = one.open(&open).expect("a session");
+    one.reset(&mut session).expect("first observations");
+    play(&mut one, &mut session, 0..50);
+    let snapshot = one.snapshot(&session).expect("a snapshot");
+    let then = session.slab().bytes().to_vec();
+    let went_on = play(&mut one, &mut session, 50..120);
+    one.restore(&mut session, &snapshot).expect("the way back");
+    assert_eq!(session.slab().bytes(), then);
+    assert!(play(&mut one, &mut session, 50..120) == went_on, "back on the same server");
+    let mut session = other.open(&open).expect("a session elsewhere");
+    other.restore(&mut session, &snapshot).expect("the way there");
+    assert_eq!(session.slab().bytes(), then);
+    assert!(play(&mut other, &mut session, 50..120) == went_on, "on another server, over a socket");
+    // A session that was opened otherwise names the difference, and plays on.
+    let mut third = other.open(&Open { seed: 4, ..open }).expect("a third");
+    let refused = other.restore(&mut third, &snapshot).unwrap_err().to_string();
+    assert!(refused.contains("seed 3"), "{refused}");
+    other.reset(&mut third).expect("it goes on");
+}
+
+#[test]
 fn an_environment_plays_the_same_in_a_small_batch_and_a_large_one() {
     let place = Place::new();
     let features = place.features("BPCL", 30);

@@ -37,10 +37,7 @@ impl Session {
         let autoreset = match open.autoreset {
             wire::Autoreset::SameStep => Autoreset::SameStep,
             wire::Autoreset::Disabled => Autoreset::Disabled,
-            wire::Autoreset::NextStep => {
-                let text = "next-step autoreset is not served yet".into();
-                return Err(Refusal { code: ErrorCode::BadOpen, text });
-            }
+            wire::Autoreset::NextStep => Autoreset::NextStep,
         };
         let n_envs = open.n_envs as usize;
         let obs_len = served.spec.observation.len as usize;
@@ -127,7 +124,7 @@ impl Session {
 
     /// Its whole state.
     pub fn snapshot(&self, served: &Served) -> Result<Vec<u8>, Refusal> {
-        let batch = batch_snapshot(&self.batch)?;
+        let batch = self.batch.snapshot();
         let parts = Parts { was_reset: self.was_reset, slab: self.slab.bytes(), batch: &batch };
         snapshot::join(served, &self.open, &parts)
     }
@@ -138,7 +135,7 @@ impl Session {
         let parts = snapshot::split(served, &self.open, bytes)?;
         let mut slab = Slab::new(self.slab.layout().clone());
         slab.take_over(parts.slab).map_err(refuse)?;
-        batch_restore(&mut self.batch, parts.batch)?;
+        self.batch.restore(parts.batch).map_err(|error| refuse(error.to_string()))?;
         self.slab = slab;
         self.was_reset = parts.was_reset;
         Ok(())
@@ -163,14 +160,6 @@ impl Session {
             self.slab.push_finished(record, &account.costs.to_array(), final_observation);
         }
     }
-}
-
-fn batch_snapshot(_batch: &AnyBatch) -> Result<Vec<u8>, Refusal> {
-    Err(Refusal { code: ErrorCode::BadSnapshot, text: "environments have no snapshots yet".into() })
-}
-
-fn batch_restore(_batch: &mut AnyBatch, _bytes: &[u8]) -> Result<(), Refusal> {
-    Err(Refusal { code: ErrorCode::BadSnapshot, text: "environments have no snapshots yet".into() })
 }
 
 /// Rows to the columns of [`TRACE_COLUMNS`], then the costs of each environment.
@@ -233,6 +222,50 @@ mod tests {
         session.step(&actions(&[2, 0])).unwrap();
         other.step(&actions(&[2, 0])).unwrap();
         assert_eq!(session.slab().bytes(), other.slab().bytes());
+    }
+
+    #[test]
+    fn a_restored_session_goes_on_with_the_same_bits() {
+        let served = served(&["--market", "nse", "--test-days", "3", "--episode-len", "9"]);
+        for autoreset in [wire::Autoreset::SameStep, wire::Autoreset::NextStep, wire::Autoreset::Disabled] {
+            let open = Open { autoreset, trace: true, ..Open::training(3, 7) };
+            let mut session = Session::open(&served, &open).unwrap();
+            session.reset(&[]).unwrap();
+            let mut play = |session: &mut Session, steps: std::ops::Range<i32>| -> Vec<Vec<u8>> {
+                steps
+                    .map(|step| {
+                        session.step(&actions(&[step % 3, 2, (step / 4) % 3])).unwrap();
+                        session.slab().bytes().to_vec()
+                    })
+                    .collect()
+            };
+            play(&mut session, 0..13);
+            let (snapshot, then) = (session.snapshot(&served).unwrap(), session.slab().bytes().to_vec());
+            let went_on = play(&mut session, 13..40);
+            // Back in the same session, and in a new one that was never reset.
+            let mut other = Session::open(&served, &open).unwrap();
+            for session in [&mut session, &mut other] {
+                session.restore(&served, &snapshot).unwrap();
+                assert_eq!(session.slab().bytes(), then);
+                assert_eq!(play(session, 13..40), went_on);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_snapshot_leaves_the_session_as_it_was() {
+        let served = served(&[]);
+        let mut session = Session::open(&served, &Open::training(2, 7)).unwrap();
+        session.reset(&[]).unwrap();
+        session.step(&actions(&[0, 2])).unwrap();
+        let mut snapshot = session.snapshot(&served).unwrap();
+        let before = session.slab().bytes().to_vec();
+        refused(session.restore(&served, &[]), ErrorCode::BadSnapshot, "no whole snapshot");
+        let middle = snapshot.len() / 2;
+        snapshot[middle] ^= 1;
+        refused(session.restore(&served, &snapshot), ErrorCode::BadSnapshot, "no whole snapshot");
+        assert_eq!(session.slab().bytes(), before);
+        assert_eq!(session.snapshot(&served).unwrap().len(), snapshot.len());
     }
 
     #[test]
