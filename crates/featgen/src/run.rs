@@ -10,8 +10,8 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use market::LoadOptions;
 use market::load::{BadRows, Dedup, StampMeaning};
-use market::parquet::writer::Temporary;
 use market::simulate::Simulation;
+use market::temporary::Temporary;
 
 use crate::catalogue::Frame;
 use crate::cli::{
@@ -221,8 +221,8 @@ fn simulate(arguments: SimulateArguments, out: &mut dyn Write) -> anyhow::Result
 }
 
 fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-    let temporary = Temporary::beside(path)?;
-    std::fs::write(temporary.path(), text).with_context(|| path.display().to_string())?;
+    let (temporary, mut file) = Temporary::beside(path)?;
+    file.write_all(text.as_bytes()).with_context(|| path.display().to_string())?;
     temporary.rename(path)?;
     Ok(())
 }

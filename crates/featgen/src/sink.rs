@@ -1,14 +1,13 @@
 //! Where finished symbols go: the feature file, or a stream of Arrow IPC or CSV in a file or on standard output.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
 use market::parquet::stream::{IpcWriter, csv_header, csv_rows};
-use market::parquet::writer::{EncodedSymbol, Encoder, Temporary};
+use market::parquet::writer::{EncodedSymbol, Encoder};
 use market::parquet::{FeatureWriter, Width};
+use market::temporary::Temporary;
 use market::{FileInfo, Provenance, SymbolFeatures};
 
 use crate::cli::Format;
@@ -74,8 +73,7 @@ impl Sink {
         let (out, target): (Box<dyn Write + Send>, _) = if path.as_os_str() == "-" {
             (Box::new(io::stdout()), Target(None))
         } else {
-            let temporary = Temporary::beside(path)?;
-            let file = File::create(temporary.path()).with_context(|| path.display().to_string())?;
+            let (temporary, file) = Temporary::beside(path)?;
             (Box::new(file), Target(Some((temporary, path.to_owned()))))
         };
         let mut out = BufWriter::with_capacity(1 << 20, out);

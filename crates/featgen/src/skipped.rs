@@ -1,9 +1,10 @@
 //! The list of files that a batch left out, beside its output.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use market::parquet::writer::Temporary;
+use market::temporary::Temporary;
 use serde_json::json;
 
 /// Where the list of an output stands: `OUT.skipped.json`.
@@ -25,9 +26,8 @@ pub fn write(output: &Path, skipped: &[(PathBuf, String)]) -> anyhow::Result<()>
         }
     }
     let list: Vec<_> = skipped.iter().map(|(file, error)| json!({"file": file, "error": error})).collect();
-    let temporary = Temporary::beside(&path)?;
-    std::fs::write(temporary.path(), format!("{:#}\n", json!(list)))
-        .with_context(|| path.display().to_string())?;
+    let (temporary, mut file) = Temporary::beside(&path)?;
+    file.write_all(format!("{:#}\n", json!(list)).as_bytes()).with_context(|| path.display().to_string())?;
     temporary.rename(&path)?;
     Ok(())
 }

@@ -1,8 +1,13 @@
 //! SHA-256 over files and over tables, so that a result can name exactly what it was made from.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
 
-use crate::{FeatureColumn, FeatureTable};
+use crate::error::{Error, Result};
+use crate::{Bars, FeatureColumn, FeatureTable};
 
 /// SHA-256 of bytes, in hexadecimal.
 pub fn hex_sha256(bytes: &[u8]) -> String {
@@ -41,6 +46,29 @@ pub fn table_sha256(table: &FeatureTable) -> String {
         }
     }
     hex(&hasher.finalize())
+}
+
+/// SHA-256 over one symbol's bars, in hexadecimal: times, prices and volumes, but not the calendar's ordinals.
+pub fn bars_sha256(bars: &Bars) -> String {
+    let mut hasher = Sha256::new();
+    update(&mut hasher, &bars.ts, i64::to_le_bytes);
+    for column in [&bars.open, &bars.high, &bars.low, &bars.close, &bars.volume] {
+        update(&mut hasher, column, f64::to_le_bytes);
+    }
+    hex(&hasher.finalize())
+}
+
+/// SHA-256 of a file's bytes, in hexadecimal.
+pub fn file_sha256(path: &Path) -> Result<String> {
+    let failed = |error| Error::io(path, error);
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer).map_err(failed)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
 }
 
 fn update<T: Copy, const N: usize>(hasher: &mut Sha256, values: &[T], bytes: impl Fn(T) -> [u8; N]) {

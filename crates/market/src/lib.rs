@@ -13,6 +13,7 @@
 //!   - [`sessions`]: intervals, sessions and years found out from the bars.
 //!   - [`quality`]: oddities counted.
 //! - [`parquet`]: feature files written and read, bars out of anybody's Parquet.
+//! - [`temporary`]: files that appear whole or not at all.
 //! - [`digest`]: SHA-256 over files and tables.
 //! - [`simulate`]: NSE-like bars from a seed.
 //! - [`error`]: what can be wrong with a file.
@@ -29,6 +30,7 @@ pub mod quality;
 pub mod rows;
 pub mod sessions;
 pub mod simulate;
+pub mod temporary;
 pub mod timestamp;
 
 pub use bars::Bars;

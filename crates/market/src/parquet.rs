@@ -4,17 +4,20 @@
 //! Columns in order: `ts` (timestamp, microseconds, UTC), `symbol` (dictionary of utf8), `session` (int32),
 //! `open high low close volume` (float64), then a column a feature (float32, or float64 for running totals).
 //! Row groups never mix symbols. What the file says about itself is one JSON document under
-//! [`FILE_INFO_KEY`] in the key-value metadata.
+//! [`FILE_INFO_KEY`] in the key-value metadata. A partition is a folder of such files, a symbol each, without the
+//! column `symbol`: their folders' names say it.
 //!
 //! # Layout
 //! - [`writer`]: columns encoded in parallel, appended in order, under a temporary name until all is well.
 //! - [`reader`]: feature files back into a [`crate::FeatureTable`].
+//! - [`partition`]: a folder of such files, a symbol each, as one table.
 //! - [`hive`]: the layout of a partition: a folder a symbol.
 //! - [`bars`]: bars out of a Parquet or Arrow IPC file with a time column and prices.
 //! - [`stream`]: the same table as Arrow IPC or CSV, for pipes.
 
 pub mod bars;
 pub mod hive;
+pub mod partition;
 pub mod reader;
 pub mod stream;
 pub mod writer;
@@ -23,8 +26,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
+pub use partition::read_partition;
 pub use reader::read_features;
-pub use writer::FeatureWriter;
+pub use writer::{FeatureWriter, Layout};
 
 /// The key under which [`crate::FileInfo`] stands in the key-value metadata.
 pub const FILE_INFO_KEY: &str = "market.file_info";
@@ -45,7 +49,7 @@ pub enum Width {
 }
 
 /// The Arrow schema of a feature file with these feature columns.
-pub fn schema<'a>(features: impl Iterator<Item = (&'a str, Width)>) -> Schema {
+pub fn schema<'a>(features: impl Iterator<Item = (&'a str, Width)>, layout: Layout) -> Schema {
     let mut fields = vec![
         Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
         Field::new(
@@ -63,6 +67,9 @@ pub fn schema<'a>(features: impl Iterator<Item = (&'a str, Width)>) -> Schema {
         };
         Field::new(name, kind, true)
     }));
+    if layout == Layout::Part {
+        fields.remove(1);
+    }
     Schema::new(fields.into_iter().map(Arc::new).collect::<Vec<_>>())
 }
 
@@ -139,6 +146,54 @@ mod tests {
         assert_eq!(digest(&back), digest(&table));
         assert_eq!(back.symbols[1].bars, table.symbols[1].bars);
         std::fs::remove_file(path).unwrap();
+    }
+
+    /// Writes each symbol as a part of a partition.
+    fn write_parts(folder: &std::path::Path, table: &FeatureTable) {
+        for symbol in &table.symbols {
+            let path = folder.join(hive::folder_of(&symbol.bars.symbol)).join("part-0.parquet");
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let features = [("a", Width::F32), ("b", Width::F64)];
+            let mut writer = FeatureWriter::create_part(folder, &path, &features).unwrap();
+            writer.append(writer.encoder().encode(symbol).unwrap()).unwrap();
+            writer.finish(&table.info).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_partition_is_read_as_the_one_file_would_be() {
+        let folder = temporary("partition");
+        let one = table(&[("A", 100), ("M&M", 7), ("USD/INR", 3)]);
+        write_parts(&folder, &one);
+        let back = read_features(&folder).unwrap();
+        assert_eq!((&back.info, back.symbols.len()), (&one.info, 3));
+        assert_eq!(crate::digest::table_sha256(&back), crate::digest::table_sha256(&one));
+        let part = read_features(&folder.join("symbol=M&M/part-0.parquet")).unwrap();
+        assert_eq!(part.symbols[0].bars, one.symbols[1].bars);
+        let (_, bars) = reader::read_bars(&folder.join("symbol=A/part-0.parquet")).unwrap();
+        assert_eq!(bars, [one.symbols[0].bars.clone()]);
+
+        // A later part knows a day more: ordinals are those of the merged calendar.
+        let mut later = table(&[("B", 4)]);
+        later.info.calendar.insert(0, "2023-12-31".into());
+        later.symbols[0].bars.session = vec![0, 0, 1, 1];
+        write_parts(&folder, &later);
+        let back = read_features(&folder).unwrap();
+        assert_eq!(back.info.calendar, ["2023-12-31", "2024-01-01"]);
+        assert_eq!(
+            (back.symbols[0].bars.session[0], &back.symbols[1].bars.session[..]),
+            (1, &[0, 0, 1, 1][..])
+        );
+
+        later.info.bar_seconds = 60;
+        write_parts(&folder, &later);
+        let error = read_features(&folder).unwrap_err().to_string();
+        assert!(error.contains("has bars of another interval than"), "{error}");
+        std::fs::remove_dir_all(folder.join("symbol=B")).unwrap();
+        std::fs::rename(folder.join("symbol=A"), folder.join("elsewhere")).unwrap();
+        let error = read_features(&folder.join("elsewhere/part-0.parquet")).unwrap_err().to_string();
+        assert!(error.contains("its folder is not named symbol=NAME"), "{error}");
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

@@ -38,6 +38,23 @@ pub fn bar_seconds(rows: &[Row]) -> Option<u32> {
     commonest.and_then(|(distance, _)| u32::try_from(distance).ok())
 }
 
+/// Whether rows cannot be bars of an interval that is known beforehand: within a day their distances are no
+/// multiples of it, or are mostly others, or there are several days of a single bar each. A few rows need not show
+/// their interval.
+pub fn contradict(rows: &[Row], known: u32) -> bool {
+    const FEW: usize = 3;
+    let known = i64::from(known) * MICROS_PER_SECOND;
+    let pairs = || rows.windows(2).filter(|pair| pair[0].day == pair[1].day);
+    let n_days = 1 + rows.windows(2).filter(|pair| pair[0].day != pair[1].day).count();
+    let n_pairs = pairs().count();
+    if known >= i64::from(SECONDS_PER_DAY) * MICROS_PER_SECOND {
+        return n_pairs > n_days;
+    }
+    let is_multiple = |pair: &[Row]| (pair[1].stamp - pair[0].stamp) % known == 0;
+    let n_exact = pairs().filter(|pair| pair[1].stamp - pair[0].stamp == known).count();
+    !pairs().all(is_multiple) || (n_pairs == 0 && n_days > FEW) || (n_pairs > FEW && n_exact * 2 < n_pairs)
+}
+
 /// When the close of a row is known, in microseconds since 1970 in UTC: for intraday bars the stamp itself or
 /// an interval later, for daily bars the close of the session.
 pub fn known_at(
@@ -94,6 +111,23 @@ mod tests {
         assert_eq!(bar_seconds(&daily[..1]), None);
         let weekly: Vec<Row> = [0, 7, 14].map(|day| row(day, 0)).to_vec();
         assert_eq!(bar_seconds(&weekly), Some(7 * SECONDS_PER_DAY));
+    }
+
+    #[test]
+    fn a_known_interval_is_contradicted_by_evidence_alone() {
+        let check = |rows: &[(i32, i64)], known, expected| {
+            let rows: Vec<Row> = rows.iter().map(|&(day, minute)| row(day, minute)).collect();
+            assert_eq!(contradict(&rows, known), expected, "{rows:?}");
+        };
+        check(&[(0, 0)], 300, false);
+        check(&[(0, 370), (1, 0)], 300, false);
+        check(&[(0, 370), (1, 0), (1, 5), (2, 0)], 300, false);
+        check(&[(0, 0), (0, 15), (0, 25), (0, 30), (0, 35)], 300, false);
+        check(&[(0, 0), (0, 1)], 300, true);
+        check(&[(0, 0), (0, 15), (0, 30), (0, 45), (0, 60)], 300, true);
+        check(&[(0, 0), (1, 0), (2, 0), (3, 0)], 300, true);
+        check(&[(0, 0), (1, 0)], SECONDS_PER_DAY, false);
+        check(&[(0, 0), (0, 5), (0, 10)], SECONDS_PER_DAY, true);
     }
 
     #[test]

@@ -69,6 +69,11 @@ pub fn load_file(path: &Path, options: &LoadOptions) -> Result<Loaded> {
                 order::settle(symbol.rows, options).map_err(|message| Error::content(path, message))?;
             rows.shrink_to_fit();
             let bar_seconds = sessions::bar_seconds(&rows);
+            if let Some(known) = options.bar_seconds.filter(|&known| sessions::contradict(&rows, known)) {
+                let message =
+                    format!("its bars are not the bars of {known} s that there are already (run them apart)");
+                return Err(Error::content(path, message));
+            }
             Ok(Ordered { symbol: symbol.symbol, rows, bar_seconds, ordering, skipped: skipped.take() })
         })
         .collect::<Result<_>>()?;

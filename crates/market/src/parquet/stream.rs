@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use jiff::tz::TimeZone;
 
-use crate::parquet::{LEADING_COLUMNS, PROVENANCE_KEY, Width, schema, writer};
+use crate::parquet::{LEADING_COLUMNS, Layout, PROVENANCE_KEY, Width, schema, writer};
 use crate::{FeatureColumn, Provenance, SymbolFeatures, timestamp};
 
 /// An Arrow IPC stream of the table, with the symbol as plain text and the label in the schema's metadata.
@@ -23,7 +23,7 @@ pub struct IpcWriter<W: Write> {
 impl<W: Write> IpcWriter<W> {
     /// Begins a stream with these feature columns.
     pub fn new(out: W, features: &[(&str, Width)], provenance: &Provenance) -> io::Result<Self> {
-        let table = schema(features.iter().copied());
+        let table = schema(features.iter().copied(), Layout::Whole);
         let mut fields: Vec<Field> = table.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields[1] = Field::new("symbol", DataType::Utf8, false);
         let label = provenance.label().map(|label| (PROVENANCE_KEY.to_owned(), label));

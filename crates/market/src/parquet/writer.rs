@@ -23,10 +23,20 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::parquet::{FILE_INFO_KEY, LEADING_COLUMNS, Width, schema};
+use crate::temporary::Temporary;
 use crate::{FeatureColumn, FileInfo, SymbolFeatures};
 
 /// Rows in a row group, at most: large enough to compress well, small enough to be read in parts.
 const ROWS_PER_GROUP: usize = 1 << 18;
+
+/// Whether a file holds all symbols, or one that its folder names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// All symbols, in a column.
+    Whole,
+    /// One symbol, which the path alone says.
+    Part,
+}
 
 /// Writes one feature file. Dropped before [`FeatureWriter::finish`], it removes what it has written.
 #[derive(Debug)]
@@ -42,6 +52,7 @@ pub struct FeatureWriter {
 pub struct Encoder {
     path: PathBuf,
     schema: SchemaRef,
+    layout: Layout,
     factory: ArrowRowGroupWriterFactory,
 }
 
@@ -51,18 +62,38 @@ pub struct EncodedSymbol {
     groups: Vec<Vec<ArrowColumnChunk>>,
 }
 
+impl Layout {
+    /// The place among all columns of the column that stands at `at` in such a file.
+    pub fn column(self, at: usize) -> usize {
+        at + usize::from(self == Self::Part && at > 0)
+    }
+}
+
 impl FeatureWriter {
     /// Begins a feature file at `path` with these feature columns, in the folder of `path` under another
     /// name. The folder is made if it is missing.
     pub fn create(path: &Path, features: &[(&str, Width)]) -> Result<Self> {
-        let temporary = Temporary::beside(path)?;
-        let file = File::create(&temporary.path).map_err(|error| Error::io(path, error))?;
-        let schema: SchemaRef = Arc::new(schema(features.iter().copied()));
+        Self::begin(path, Temporary::beside(path)?, features, Layout::Whole)
+    }
+
+    /// Begins the part of a partition that is to stand at `path`, in `folder` under another name.
+    pub fn create_part(folder: &Path, path: &Path, features: &[(&str, Width)]) -> Result<Self> {
+        let name = path.parent().and_then(Path::file_name).unwrap_or_default();
+        Self::begin(path, Temporary::within(folder, &name.to_string_lossy())?, features, Layout::Part)
+    }
+
+    fn begin(
+        path: &Path,
+        (temporary, file): (Temporary, File),
+        features: &[(&str, Width)],
+        layout: Layout,
+    ) -> Result<Self> {
+        let schema: SchemaRef = Arc::new(schema(features.iter().copied(), layout));
         let properties = properties(features);
         let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&schema), Some(properties));
         let (file, factory) =
             writer.and_then(ArrowWriter::into_serialized_writer).map_err(|error| failure(path, &error))?;
-        let encoder = Arc::new(Encoder { path: path.to_owned(), schema, factory });
+        let encoder = Arc::new(Encoder { path: path.to_owned(), schema, layout, factory });
         Ok(Self { path: path.to_owned(), temporary, encoder, file })
     }
 
@@ -87,17 +118,28 @@ impl FeatureWriter {
         writer.close().map(drop)
     }
 
+    /// Adds to what the file says about itself.
+    pub fn note(&mut self, key: &str, value: String) {
+        self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+    }
+
     /// Writes what the file says about itself, and gives the file its name. Returns its size in bytes.
-    pub fn finish(mut self, info: &FileInfo) -> Result<u64> {
+    pub fn finish(self, info: &FileInfo) -> Result<u64> {
+        let path = self.path.clone();
+        let (temporary, size) = self.finish_unnamed(info)?;
+        temporary.rename(&path)?;
+        Ok(size)
+    }
+
+    /// The same but for the name: several files are to get theirs together. Returns the size, too.
+    pub fn finish_unnamed(mut self, info: &FileInfo) -> Result<(Temporary, u64)> {
         let json =
             serde_json::to_string(info).map_err(|error| Error::content(&self.path, error.to_string()))?;
-        self.file.append_key_value_metadata(KeyValue::new(FILE_INFO_KEY.to_owned(), json));
+        self.note(FILE_INFO_KEY, json);
         let buffer = self.file.into_inner().map_err(|error| failure(&self.path, &error))?;
         let file = buffer.into_inner().map_err(|error| Error::io(&self.path, error.into_error()))?;
         let size = file.metadata().map_err(|error| Error::io(&self.path, error))?.len();
-        drop(file);
-        self.temporary.rename(&self.path)?;
-        Ok(size)
+        Ok((self.temporary, size))
     }
 }
 
@@ -122,7 +164,7 @@ impl Encoder {
             .into_par_iter()
             .enumerate()
             .map(|(at, mut writer)| {
-                let array = column(symbol, at, start, end);
+                let array = column(symbol, self.layout.column(at), start, end);
                 for leaf in compute_leaves(self.schema.field(at), &array)? {
                     writer.write(&leaf)?;
                 }
@@ -180,49 +222,4 @@ fn properties(features: &[(&str, Width)]) -> WriterProperties {
 
 fn failure(path: &Path, error: &ParquetError) -> Error {
     Error::content(path, format!("cannot be written: {error}"))
-}
-
-/// A file under a temporary name, removed unless it is renamed.
-#[derive(Debug)]
-pub struct Temporary {
-    path: PathBuf,
-}
-
-impl Temporary {
-    /// A name beside `path` that no other process uses. The folder is made if it is missing.
-    pub fn beside(path: &Path) -> Result<Self> {
-        let name = path
-            .file_name()
-            .ok_or_else(|| Error::content(path, "is not the name of a file to write"))?
-            .to_string_lossy();
-        // A rename would put a file in place of a device or a link, which nobody means by naming one.
-        if std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Err(Error::content(
-                path,
-                "is not a plain file, and would be replaced (choose another output)",
-            ));
-        }
-        let folder = path.parent().unwrap_or(Path::new(""));
-        if !folder.as_os_str().is_empty() {
-            std::fs::create_dir_all(folder).map_err(|error| Error::io(path, error))?;
-        }
-        Ok(Self { path: folder.join(format!(".{name}.partial-{}", std::process::id())) })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Gives the file its name, in place of any earlier file.
-    pub fn rename(self, path: &Path) -> Result<()> {
-        std::fs::rename(&self.path, path).map_err(|error| Error::io(path, error))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After a rename there is nothing to remove, and a failure to remove has nowhere to go.
-        drop(std::fs::remove_file(&self.path));
-    }
 }
