@@ -112,6 +112,11 @@ impl AnyBatch {
         for_any!(Self, self, batch => batch.is_parallel())
     }
 
+    /// See [`Batch::action_space`].
+    pub fn action_space(&self) -> &ActionSpace {
+        for_any!(Self, self, batch => batch.action_space())
+    }
+
     /// See [`Batch::observe`].
     pub fn observe(&self, observations: &mut [f32]) {
         for_any!(Self, self, batch => batch.observe(observations));

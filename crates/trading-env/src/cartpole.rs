@@ -3,7 +3,7 @@
 //! The physics are those of Barto, Sutton and Anderson (1983) as Gymnasium integrates them (explicit Euler,
 //! double precision); sine and cosine come from `libm`, so that every operating system gives the same bits.
 
-use crate::environment::{ActionSpace, Environment, EpisodeKey, Transition};
+use crate::environment::{Action, ActionSpace, Environment, EpisodeKey, Transition};
 use crate::snapshot::{Progress, Reader, Writer};
 
 const GRAVITY: f64 = 9.8;
@@ -55,9 +55,9 @@ impl Environment for CartPole {
         State { physics: std::array::from_fn(|_| stream.uniform() * 0.1 - 0.05), n_steps: 0 }
     }
 
-    fn step(&self, state: &mut State, choice: u32) -> Transition {
+    fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
         let [x, x_dot, theta, theta_dot] = state.physics;
-        let force = if choice == 1 { FORCE } else { -FORCE };
+        let force = if action.choice() == 1 { FORCE } else { -FORCE };
         let (sine, cosine) = libm::sincos(theta);
         let push = (force + POLE_MASS_LENGTH * (theta_dot * theta_dot) * sine) / MASS_TOTAL;
         let theta_acceleration = (GRAVITY * sine - cosine * push)
@@ -102,7 +102,7 @@ mod tests {
         let mut state = State { physics, n_steps: 0 };
         for (&choice, expected) in choices.iter().zip(expected) {
             assert_eq!(
-                CartPole.step(&mut state, choice),
+                CartPole.step(&mut state, Action::Choice(choice)),
                 Transition { reward: 1.0, terminated: false, truncated: false }
             );
             for (ours, theirs) in state.physics.iter().zip(expected) {
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn pushing_one_way_from_rest_drops_the_pole_at_the_ninth_step() {
         let mut state = State { physics: [0.0; 4], n_steps: 0 };
-        let ended = (1..100).find(|_| CartPole.step(&mut state, 1).terminated);
+        let ended = (1..100).find(|_| CartPole.step(&mut state, Action::Choice(1)).terminated);
         assert_eq!(ended, Some(9));
         assert!((state.physics[2] - -0.215_186_049_885_009_67).abs() < 1e-14);
     }
@@ -163,10 +163,10 @@ mod tests {
     #[test]
     fn step_500_is_truncated_even_if_the_pole_falls_with_it() {
         let mut state = State { physics: [0.0; 4], n_steps: 498 };
-        assert!(!CartPole.step(&mut state, 0).truncated);
-        assert!(CartPole.step(&mut state, 1).truncated);
+        assert!(!CartPole.step(&mut state, Action::Choice(0)).truncated);
+        assert!(CartPole.step(&mut state, Action::Choice(1)).truncated);
         let mut falling = State { physics: [0.0, 0.0, 0.2, 3.0], n_steps: 499 };
-        let transition = CartPole.step(&mut falling, 1);
+        let transition = CartPole.step(&mut falling, Action::Choice(1));
         assert!(transition.terminated && transition.truncated);
     }
 

@@ -37,6 +37,64 @@ pub enum ActionSpace {
         /// How many choices there are.
         n_choices: u32,
     },
+    /// Real numbers, each between two bounds.
+    Box {
+        /// The least that each may be.
+        low: Vec<f32>,
+        /// The most that each may be.
+        high: Vec<f32>,
+    },
+}
+
+impl ActionSpace {
+    /// How many numbers an action consists of.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Discrete { .. } => 1,
+            Self::Box { low, .. } => low.len(),
+        }
+    }
+
+    /// Whether an action consists of nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One environment's action, of the kind that its [`ActionSpace`] has and within its bounds: the batch has
+/// checked it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Action<'a> {
+    /// For [`ActionSpace::Discrete`].
+    Choice(u32),
+    /// For [`ActionSpace::Box`].
+    Numbers(&'a [f32]),
+}
+
+impl<'a> Action<'a> {
+    /// The choice.
+    ///
+    /// # Panics
+    /// If the action space is not discrete, which is a mistake in an environment's code.
+    #[inline]
+    pub fn choice(self) -> u32 {
+        match self {
+            Self::Choice(choice) => choice,
+            Self::Numbers(_) => unreachable!("the batch lets only choices through"),
+        }
+    }
+
+    /// The numbers.
+    ///
+    /// # Panics
+    /// If the action space is discrete, which is a mistake in an environment's code.
+    #[inline]
+    pub fn numbers(self) -> &'a [f32] {
+        match self {
+            Self::Numbers(numbers) => numbers,
+            Self::Choice(_) => unreachable!("the batch lets only numbers through"),
+        }
+    }
 }
 
 /// What one step led to. The two ends are independent: both may be true.
@@ -98,9 +156,9 @@ pub struct TraceRow {
     pub order_ts: i64,
     /// Which symbol.
     pub symbol_idx: u32,
-    /// The fill at the bar's open.
+    /// The fill at the bar's open; of orders that fill at the close at which they are placed, that fill.
     pub entry: Fill,
-    /// The fill at the bar's close: square-off, or the end of an evaluation.
+    /// The fill at the bar's close: square-off, the end of an evaluation, or orders that fill there.
     pub exit: Fill,
     /// Shares held after the step.
     pub shares: f64,
@@ -129,8 +187,8 @@ pub trait Environment: Send + Sync {
     fn action_space(&self) -> ActionSpace;
     /// Starts the episode named by `key`.
     fn reset(&self, key: EpisodeKey) -> Self::State;
-    /// Plays one step. `choice` is below the action space's count: the batch has checked it.
-    fn step(&self, state: &mut Self::State, choice: u32) -> Transition;
+    /// Plays one step. The batch has checked that the action is in the action space.
+    fn step(&self, state: &mut Self::State, action: Action<'_>) -> Transition;
     /// Reads a little of what the next step will need, and returns anything made of it. Called for several
     /// states in a row, so that a table larger than the cache sends their rows at once rather than one by one.
     fn touch(&self, _state: &Self::State) -> f32 {

@@ -69,7 +69,7 @@ pub enum EnvError {
 }
 
 /// An action that the batch refuses; nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum ActionError {
     /// Not one action an environment.
     #[error("{got} actions for {n_envs} environments")]
@@ -78,6 +78,24 @@ pub enum ActionError {
         got: usize,
         /// How many there must be.
         n_envs: usize,
+    },
+    /// Not as many numbers as the actions of all environments have.
+    #[error("{got} numbers as the actions of {n_envs} environments, which take {len} each")]
+    NumberCount {
+        /// How many came.
+        got: usize,
+        /// How many environments there are.
+        n_envs: usize,
+        /// How many numbers an action has.
+        len: usize,
+    },
+    /// Choices where numbers are taken, or the other way round.
+    #[error("the actions are {got}, and this environment takes {wanted}")]
+    Kind {
+        /// What came.
+        got: &'static str,
+        /// What is taken.
+        wanted: &'static str,
     },
     /// An action outside the action space.
     #[error("environment {env}: action {action} is not in 0..{n_choices}")]
@@ -88,5 +106,19 @@ pub enum ActionError {
         action: i32,
         /// How many choices there are.
         n_choices: u32,
+    },
+    /// A number outside its bounds, or none at all.
+    #[error("environment {env}: action number {at} is {value}, which is not in {low} to {high}")]
+    OutOfBounds {
+        /// Whose action.
+        env: usize,
+        /// Which number of it, from 0.
+        at: usize,
+        /// What came.
+        value: f32,
+        /// The least it may be.
+        low: f32,
+        /// The most it may be.
+        high: f32,
     },
 }

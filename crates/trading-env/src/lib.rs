@@ -31,7 +31,8 @@ pub use any::{AnyBatch, AnyEnvironment};
 pub use batch::{Actions, Autoreset, Batch, Outputs};
 pub use costs::{CostModel, Costs};
 pub use environment::{
-    AccountSummary, ActionSpace, Environment, EpisodeKey, EpisodeStatistics, Fill, TraceRow, Transition,
+    AccountSummary, Action, ActionSpace, Environment, EpisodeKey, EpisodeStatistics, Fill, TraceRow,
+    Transition,
 };
 pub use episodes::{EpisodeLength, EpisodeRules, SessionRange, Split, Start};
 pub use error::{ActionError, EnvError};

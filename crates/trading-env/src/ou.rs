@@ -7,7 +7,7 @@
 use random::{Position, Stream};
 
 use crate::EnvError;
-use crate::environment::{ActionSpace, Environment, EpisodeKey, Transition};
+use crate::environment::{Action, ActionSpace, Environment, EpisodeKey, Transition};
 use crate::snapshot::{Progress, Reader, Writer};
 
 /// The environment.
@@ -85,8 +85,8 @@ impl Environment for OrnsteinUhlenbeck {
         State { price: stream.normal(), position: 0.0, n_steps: 0, stream }
     }
 
-    fn step(&self, state: &mut State, choice: u32) -> Transition {
-        let position = f64::from(choice) - 1.0;
+    fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
+        let position = f64::from(action.choice()) - 1.0;
         let price = self.rho * state.price + libm::sqrt(1.0 - self.rho * self.rho) * state.stream.normal();
         let reward = position * (price - state.price) - self.cost * (position - state.position).abs();
         state.price = price;
@@ -136,7 +136,7 @@ mod tests {
             let next_x = 0.9 * x + 0.19_f64.sqrt() * deviates.normal();
             let next_q = f64::from(choice) - 1.0;
             let expected = next_q * (next_x - x) - 0.25 * f64::abs(next_q - q);
-            let transition = environment.step(&mut state, choice);
+            let transition = environment.step(&mut state, Action::Choice(choice));
             assert!((transition.reward - expected).abs() < 1e-12, "step {n}");
             assert_eq!((transition.terminated, transition.truncated), (false, n == 3));
             let mut seen = [0.0; 2];
@@ -154,7 +154,7 @@ mod tests {
         let total: f64 = (0..400_000)
             .map(|_| {
                 let choice = if state.price > 0.0 { 0 } else { 2 };
-                environment.step(&mut state, choice).reward
+                environment.step(&mut state, Action::Choice(choice)).reward
             })
             .sum();
         assert!((total / 400_000.0 - 0.039_894).abs() < 0.0015, "{}", total / 400_000.0);

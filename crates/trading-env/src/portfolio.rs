@@ -16,7 +16,9 @@ use std::sync::Arc;
 use crate::EnvError;
 use crate::account::{Account, Terms};
 use crate::costs::{CostModel, Costs};
-use crate::environment::{AccountSummary, ActionSpace, Environment, EpisodeKey, Fill, TraceRow, Transition};
+use crate::environment::{
+    AccountSummary, Action, ActionSpace, Environment, EpisodeKey, Fill, TraceRow, Transition,
+};
 use crate::episodes::{EpisodeRows, EpisodeRules, Plan};
 use crate::market_data::{MarketData, StepBar, SymbolData};
 use crate::snapshot::{Progress, Reader, Writer};
@@ -245,13 +247,13 @@ impl Environment for Portfolio {
         self.start(self.plan.draw(key))
     }
 
-    fn step(&self, state: &mut State, choice: u32) -> Transition {
+    fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
         let capital = self.rules.capital;
         let shares_before = state.account.shares;
         state.costs_before_step = state.account.costs;
         (state.entry, state.exit) = (Fill::default(), Fill::default());
         state.row += 1;
-        let (equity, ruined_at_open) = self.play_bar(state, self.rules.levels[choice as usize]);
+        let (equity, ruined_at_open) = self.play_bar(state, self.rules.levels[action.choice() as usize]);
         let equity = equity.max(EQUITY_FLOOR * capital);
         let reward = libm::log(equity / state.equity);
         state.equity = equity;

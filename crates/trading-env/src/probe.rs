@@ -3,7 +3,7 @@
 //! reinforcement learning systems", 2021).
 
 use crate::EnvError;
-use crate::environment::{ActionSpace, Environment, EpisodeKey, Transition};
+use crate::environment::{Action, ActionSpace, Environment, EpisodeKey, Transition};
 use crate::snapshot::{Progress, Reader, Writer};
 
 /// One of the five.
@@ -74,8 +74,8 @@ impl Environment for Probe {
         State { observation }
     }
 
-    fn step(&self, state: &mut State, choice: u32) -> Transition {
-        let signed = if choice == 1 { 1.0 } else { -1.0 };
+    fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
+        let signed = if action.choice() == 1 { 1.0 } else { -1.0 };
         let seen = f64::from(state.observation);
         let (reward, terminated) = match self {
             Self::Constant => (1.0, true),
@@ -116,7 +116,7 @@ mod tests {
         let first = state.observation;
         let mut steps = Vec::new();
         while !steps.last().is_some_and(|&(_, ended)| ended) {
-            let transition = probe.step(&mut state, choice);
+            let transition = probe.step(&mut state, Action::Choice(choice));
             steps.push((transition.reward, transition.terminated));
         }
         (first, steps)
