@@ -80,17 +80,19 @@ impl Drop for Temporary {
 /// them, never in between.
 pub fn rename_all(files: Vec<(Temporary, PathBuf)>) -> Result<()> {
     let mut unfinished = unfinished();
-    let mut rename = |(temporary, path): &(Temporary, PathBuf)| {
+    // What can fail beforehand does, so that all or none are renamed.
+    let ready = files.iter().try_for_each(|(_, path)| {
         is_replaceable(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        if !folder.as_os_str().is_empty() {
-            fs::create_dir_all(folder).map_err(|error| Error::io(folder, error))?;
-        }
+        let made = if folder.as_os_str().is_empty() { Ok(()) } else { fs::create_dir_all(folder) };
+        made.map_err(|error| Error::io(folder, error))
+    });
+    let mut rename = |(temporary, path): &(Temporary, PathBuf)| {
         fs::rename(&temporary.path, path).map_err(|error| Error::io(path, error))?;
         unfinished.remove(&temporary.path);
         Ok(())
     };
-    let renamed = files.iter().try_for_each(&mut rename);
+    let renamed = ready.and_then(|()| files.iter().try_for_each(&mut rename));
     // The rest is removed by dropping it, for which the list must be free.
     drop(unfinished);
     renamed
