@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// sample.
 #[derive(Debug, Parser)]
 #[command(name = "cpumon", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(allow_negative_numbers = true)]
 pub struct Arguments {
     /// What to do instead of watching.
     #[command(subcommand)]
@@ -22,6 +23,17 @@ pub struct Arguments {
     /// What to watch, and how.
     #[command(flatten)]
     pub watch: Watch,
+}
+
+impl Arguments {
+    /// Whether there is a command to run.
+    pub fn has_command(&self) -> bool {
+        match &self.command {
+            Some(Command::Threads(threads)) => !threads.wrapped.is_empty(),
+            Some(_) => false,
+            None => !self.watch.wrapped.is_empty(),
+        }
+    }
 }
 
 /// What to watch, and how.
@@ -85,24 +97,27 @@ pub struct Watch {
 
 const EXAMPLES: &str = "\
 Examples:
-  cpumon                                             the machine, live, until Ctrl-C
-  cpumon -- make -j8                                 what did the build do with the cores?
+  cpumon                                           the machine, live, until Ctrl-C
+  cpumon -- make -j8                               what did the build do with the cores?
   cpumon --output run.jsonl --summary short -- make train SYMBOL=BPCL
-  cpumon --pid 4711 --duration 30s                   why is this process slow?
-  zcat big.gz | cpumon - | sort > sorted             which stage is the limit?
-  cpumon threads -- python train.py                  which thread pools, governed by which variables?
-  eval \"$(cpumon threads --export --workers 8)\"      eight workers that leave each other room
-  cpumon compare before.jsonl after.jsonl            what did the change bring?
+  cpumon --pid 4711 --duration 30s                 why is this process slow?
+  zcat big.gz | cpumon - | sort > sorted           which stage is the limit?
+  cpumon threads -- python train.py                which thread pools, and what governs them?
+  eval \"$(cpumon threads --export --workers 8)\"    eight workers that leave each other room
+  cpumon compare before.jsonl after.jsonl          what did the change bring?
 
-Exit codes: around a command its own, or 128 + n if signal n ended it; 127 if it is not found, 126 if it
-cannot be run, 125 if cpumon itself failed before starting it. Otherwise 0 done, 1 failed, 2 usage.";
+Exit codes: around a command its own, or 128 + n if signal n ended it;
+127 if it is not found, 126 if it cannot be run, 125 if cpumon itself failed before starting it.
+Otherwise 0 done, 1 failed, 2 usage.";
 
 /// What to do instead of watching.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Sum up a file of JSON lines again, even one of a run that was killed.
+    /// Sum up what --output wrote again, even of a run that was killed.
+    ///
+    /// CSV holds the samples alone, so its summary has no exit code, and ends with the last sample.
     Replay {
-        /// What --output wrote.
+        /// What --output wrote, JSON lines or CSV.
         file: PathBuf,
         /// How much is said.
         #[arg(long, value_enum, default_value_t = Words::Full)]

@@ -63,8 +63,8 @@ impl Comparison {
         row("active cores", "", &|s| s.active_cores_mean);
         row("waited for cores", " %", &|s| percent(s.run_wait));
         row("hottest thread", " %", &|s| percent(s.hottest.as_ref().map(|hot| hot.cores)));
-        row("idle for disk", " %", &|s| percent(s.iowait));
-        row("stolen", " %", &|s| percent(s.steal));
+        row("idle for disk", " %", &|s| percent(s.losses.iowait));
+        row("stolen", " %", &|s| percent(s.losses.steal));
         row("memory", " MB", &|s| s.resident_peak_bytes.map(|bytes| bytes as f64 / 1e6));
         lines.push(format!("before: {} ({})", before.verdict.finding.words(), before.verdict.because));
         lines.push(format!("after:  {} ({})", after.verdict.finding.words(), after.verdict.because));

@@ -87,6 +87,9 @@ impl Config {
     }
 }
 
+/// What the subject is called that is everything.
+pub const MACHINE: &str = "the machine";
+
 impl Subject {
     /// Whether standard output is cpumon's own.
     pub fn leaves_stdout(&self) -> bool {
@@ -96,7 +99,7 @@ impl Subject {
     /// In a few words.
     pub fn words(&self) -> String {
         match self {
-            Self::Machine => "the machine".to_owned(),
+            Self::Machine => MACHINE.to_owned(),
             Self::Pipeline => "the pipeline".to_owned(),
             Self::Process(pid) => format!("process {pid}"),
             Self::Command(words) => {

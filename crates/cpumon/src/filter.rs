@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::finish::finish;
 use crate::platform::{self, Root};
 use crate::run::outcome;
-use crate::sample::Sampler;
+use crate::sampler::Sampler;
 use crate::sampling::{Event, Sinks, sample_until};
 use crate::summary::Outcome;
 use crate::talk::say;

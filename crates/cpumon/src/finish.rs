@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cli::Exit;
 use plot::{HeatMap, XAxis};
 
 use crate::cli::Words;
 use crate::config::Config;
+use crate::figures::plain;
+use crate::outfile;
 use crate::record::{Line, Recorder};
 use crate::summary::{Outcome, Summary};
 use crate::talk::{print, say};
@@ -28,7 +30,7 @@ pub fn finish(config: &Config, outcome: Outcome, totals: &Totals, recorder: &mut
     }
     if !config.quiet && !config.json && config.summary != Words::Full {
         for member in &summary.left_running {
-            let (name, pid) = (&member.name, member.pid);
+            let (name, pid) = (plain(&member.name), member.pid);
             say(&format!("cpumon: {name} ({pid}) outlives the command and was left running"));
         }
     }
@@ -65,6 +67,5 @@ pub fn draw(path: &Path, subject: &str, totals: &Totals) -> Result<()> {
         x: XAxis::Number { label: "seconds".to_owned() },
         columns: totals.history.columns.clone(),
     };
-    std::fs::write(path, map.to_svg()?)
-        .with_context(|| format!("{}: cannot be written (--plot)", path.display()))
+    outfile::write_whole(path, map.to_svg()?.as_bytes())
 }

@@ -68,7 +68,7 @@ fn answer(mut client: TcpStream, text: &Mutex<String>) -> std::io::Result<()> {
     }
     let request = String::from_utf8_lossy(&request);
     let mut words = request.split_ascii_whitespace();
-    let (status, body) = match (words.next(), words.next()) {
+    let (status, body) = match (words.next(), words.next().and_then(|path| path.split('?').next())) {
         (Some("GET"), Some("/metrics" | "/")) => {
             ("200 OK", text.lock().unwrap_or_else(PoisonError::into_inner).clone())
         }
@@ -105,15 +105,19 @@ fn render(sample: &Sample, effective_cores: f64) -> String {
     gauge("running_threads", "Threads on a core, on average.", s.running);
     gauge("waiting_threads", "Threads ready and without a core, on average.", s.waiting);
     gauge("run_wait_ratio", "Of the time that threads wanted a core, the share without one.", s.run_wait);
-    gauge("iowait_ratio", "Share of the cores' time idle for a disk.", s.iowait);
-    gauge("steal_ratio", "Share of the cores' time given away by the hypervisor.", s.steal);
-    gauge("throttled_ratio", "Share of a quota's periods in which it ran out.", s.throttled);
-    gauge("cpu_pressure_ratio", "Share of the time in which a thread had no core.", s.cpu_pressure);
-    gauge("io_pressure_ratio", "Share of the time in which a thread waited for a disk.", s.io_pressure);
+    gauge("iowait_ratio", "Share of the cores' time idle for a disk.", s.losses.iowait);
+    gauge("steal_ratio", "Share of the cores' time given away by the hypervisor.", s.losses.steal);
+    gauge("throttled_ratio", "Share of a quota's periods in which it ran out.", s.losses.throttled);
+    gauge("cpu_pressure_ratio", "Share of the time in which a thread had no core.", s.losses.cpu_pressure);
+    gauge(
+        "io_pressure_ratio",
+        "Share of the time in which a thread waited for a disk.",
+        s.losses.io_pressure,
+    );
     gauge(
         "memory_pressure_ratio",
         "Share of the time in which a thread waited for memory.",
-        s.memory_pressure,
+        s.losses.memory_pressure,
     );
     gauge("load1", "Load average over one minute.", s.load_1min);
     gauge("resident_bytes", "Memory resident.", s.resident_bytes.map(|bytes| bytes as f64));
@@ -144,7 +148,7 @@ mod tests {
         let metrics = Metrics::serve("127.0.0.1:0".parse().unwrap(), 2.0).unwrap();
         let sample = Sample { parallelism: Some(1.5), cores: Some(vec![0.25]), ..Sample::default() };
         metrics.update(&sample);
-        let text = ask(metrics.address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        let text = ask(metrics.address, "GET /metrics?from=here HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
         assert!(text.contains("\ncpumon_parallelism 1.5\n") && !text.contains("steal"), "{text}");
         assert!(text.contains("cpumon_core_busy_ratio{core=\"0\"} 0.25\n"));

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::figures;
 use crate::platform::Inside;
 
 /// One kind of pool.
@@ -131,7 +132,11 @@ pub fn settings<'a>(environment: impl IntoIterator<Item = &'a str>) -> Vec<Setti
         .filter(|(name, _)| known(name))
         .map(|(name, value)| {
             let is_count = value.len() <= 32 && value.chars().all(|c| c.is_ascii_digit() || c == ',');
-            let value = if is_count { value } else { "(no number)" };
+            let value = match value {
+                "" => "(empty)",
+                value if is_count => value,
+                _ => "(no number)",
+            };
             Setting { name: name.to_owned(), value: value.to_owned() }
         })
         .collect();
@@ -148,7 +153,7 @@ pub fn threads_each(effective_cores: f64, workers: u32) -> usize {
 /// Shell exports that give every pool its share; a variable that is set already is kept, as somebody meant it.
 pub fn exports(effective_cores: f64, workers: u32, set: &[Setting]) -> String {
     let each = threads_each(effective_cores, workers);
-    let cores = crate::verdict::cores(effective_cores);
+    let cores = figures::cores(effective_cores);
     let mut lines = vec![format!("# {workers} side by side on {cores} cores: {each} for each")];
     let mut seen = Vec::new();
     for pool in POOLS.iter().filter(|pool| pool.place.is_here()) {
@@ -169,11 +174,20 @@ mod tests {
 
     #[test]
     fn only_names_on_the_list_and_only_numbers_are_shown() {
-        let environment =
-            ["AWS_SECRET=hush", "OMP_NUM_THREADS=4,2", "MKL_NUM_THREADS=$(hush)", "GOMAXPROCS=3", "PATH=/x"];
+        let environment = [
+            "AWS_SECRET=hush",
+            "OMP_NUM_THREADS=4,2",
+            "MKL_NUM_THREADS=$(hush)",
+            "GOMAXPROCS=3",
+            "NPROC=",
+            "PATH=/x",
+        ];
         let found = settings(environment);
         let shown: Vec<_> = found.iter().map(|s| format!("{}={}", s.name, s.value)).collect();
-        assert_eq!(shown, ["GOMAXPROCS=3", "MKL_NUM_THREADS=(no number)", "OMP_NUM_THREADS=4,2"]);
+        assert_eq!(
+            shown,
+            ["GOMAXPROCS=3", "MKL_NUM_THREADS=(no number)", "NPROC=(empty)", "OMP_NUM_THREADS=4,2"]
+        );
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! The file on disk: as JSON lines a header, a line a sample, a summary; as CSV the samples alone. A line is
 //! written whole and at once, so that a run that is killed leaves a valid file.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::csv;
+use crate::outfile::OutFile;
 use crate::platform::CoreKind;
 use crate::sample::Sample;
 use crate::summary::Summary;
+use crate::table::Table;
 
 /// Changes whenever a reader of older files would misunderstand newer ones.
 pub const SCHEMA: u32 = 1;
@@ -61,8 +61,14 @@ pub struct Header {
 pub struct Recorder {
     out: Option<Box<dyn Write + Send>>,
     path: PathBuf,
-    is_csv: bool,
-    cores: usize,
+    form: Form,
+}
+
+/// How lines are written.
+enum Form {
+    Json,
+    /// Rows, once the header has told what is the same in all of them.
+    Csv(Option<Table>),
 }
 
 impl Recorder {
@@ -72,27 +78,31 @@ impl Recorder {
             None => None,
             Some(path) if path == Path::new("-") => Some(Box::new(io::stdout())),
             Some(path) => {
-                let file = File::create(path)
+                let file = OutFile::create(path)
                     .with_context(|| format!("{}: cannot be written (--output)", path.display()))?;
                 Some(Box::new(file))
             }
         };
         let path = path.unwrap_or(Path::new("")).to_owned();
         let is_csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-        Ok(Self { out, path, is_csv, cores: 0 })
+        Ok(Self { out, path, form: if is_csv { Form::Csv(None) } else { Form::Json } })
     }
 
     /// Writes one line. An error is given once; after it nothing more is written.
     pub fn write(&mut self, line: &Line) -> Result<()> {
         let Some(out) = self.out.as_mut() else { return Ok(()) };
-        let mut text = match line {
-            Line::Header(header) if self.is_csv => {
-                self.cores = header.machine_cores;
-                csv::header(self.cores).into_bytes()
+        let mut text = match (&mut self.form, line) {
+            (Form::Json, line) => serde_json::to_vec(line)?,
+            (Form::Csv(table), Line::Header(header)) => {
+                let table = table.insert(Table {
+                    cores: header.machine_cores,
+                    effective_cores: header.effective_cores,
+                    subject: header.subject.clone(),
+                });
+                table.header()?.into_bytes()
             }
-            Line::Sample(sample) if self.is_csv => csv::row(sample, self.cores).into_bytes(),
-            Line::Summary(_) if self.is_csv => return Ok(()),
-            line => serde_json::to_vec(line)?,
+            (Form::Csv(Some(table)), Line::Sample(sample)) => table.row(sample)?.into_bytes(),
+            (Form::Csv(_), _) => return Ok(()),
         };
         text.push(b'\n');
         let written = out.write_all(&text).and_then(|()| out.flush());
@@ -100,14 +110,11 @@ impl Recorder {
             self.out = None;
         }
         match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(error.into()),
+            // Whoever read standard output has had enough, which is no failure.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.path == Path::new("-") => {
+                Err(error.into())
+            }
             other => other.with_context(|| format!("{}: writing stops here", self.path.display())),
         }
     }
-}
-
-/// `value` to so many decimal places, so that lines are not mostly digits that mean nothing.
-pub fn round(value: f64, places: i32) -> f64 {
-    let scale = 10_f64.powi(places);
-    (value * scale).round() / scale
 }

@@ -13,10 +13,11 @@ use signal_hook::iterator::Signals;
 use crate::child::{self, Shared};
 use crate::cli::{Arguments, Command};
 use crate::config::{Config, Subject};
+use crate::figures::plain;
 use crate::filter::filter;
 use crate::finish::finish;
 use crate::platform::{self, Root};
-use crate::sample::Sampler;
+use crate::sampler::Sampler;
 use crate::sampling::{Event, Sinks, sample_until};
 use crate::summary::Outcome;
 use crate::talk::{is_closed_pipe, plainly, say};
@@ -24,11 +25,7 @@ use crate::{compare, replay, terminal, threads};
 
 /// Runs the tool and gives the code to exit with. Errors are printed here, one line each.
 pub fn run(arguments: Arguments) -> Exit {
-    let wraps = match &arguments.command {
-        Some(Command::Threads(threads)) => !threads.wrapped.is_empty(),
-        Some(_) => false,
-        None => !arguments.watch.wrapped.is_empty(),
-    };
+    let wraps = arguments.has_command();
     match dispatch(arguments) {
         Ok(exit) => exit,
         Err(error) if is_closed_pipe(&error) => Exit::Done,
@@ -77,7 +74,7 @@ fn wrap(config: &Config) -> Result<Exit> {
     let pid = match child::start(command) {
         Ok(pid) => pid,
         Err(error) => {
-            say(&format!("cpumon: {}: {}", command[0].to_string_lossy(), plainly(&error.cause)));
+            say(&format!("cpumon: {}: {}", plain(&command[0].to_string_lossy()), plainly(&error.cause)));
             return Ok(Exit::Code(error.code));
         }
     };

@@ -9,13 +9,15 @@ use anyhow::Result;
 
 use crate::child::Shared;
 use crate::config::{Config, Subject};
+use crate::figures;
 use crate::metrics::Metrics;
+use crate::outfile;
 use crate::platform;
 use crate::record::{Header, Line, Recorder, SCHEMA};
-use crate::sample::{Sample, Sampler};
+use crate::sample::Sample;
+use crate::sampler::Sampler;
 use crate::talk::{print, say};
 use crate::terminal;
-use crate::verdict;
 use crate::view::View;
 
 /// What can happen while samples are taken.
@@ -46,6 +48,9 @@ impl Sinks {
         let mut recorder = Recorder::open(config.output.as_deref())?;
         if config.output.is_some() {
             recorder.write(&Line::Header(header(config, effective_cores)))?;
+        }
+        if let Some(plot) = &config.plot {
+            outfile::check_writable(plot)?;
         }
         let metrics =
             config.prometheus.map(|address| Metrics::serve(address, effective_cores)).transpose()?;
@@ -172,6 +177,6 @@ fn line(sample: &Sample) -> String {
     let load = sample.load_1min.map_or(String::new(), |load| format!("  load {load:.2}"));
     let free =
         sample.available_bytes.map_or(String::new(), |bytes| format!("  free {:.1} GB", bytes as f64 / 1e9));
-    let of = verdict::cores(count as f64);
+    let of = figures::cores(count as f64);
     format!("{:8.1} s  {used} of {of} cores  [{} %]{load}{free}", sample.t_s, cores.join(" "))
 }

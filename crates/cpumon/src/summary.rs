@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{Evidence, Verdict};
-use crate::platform::{CoreKind, Member};
-use crate::record::round;
-use crate::sample::{Hot, waited_share};
-use crate::totals::{Mean, Totals};
+use crate::evidence::Evidence;
+use crate::figures::round;
+use crate::finding::Verdict;
+use crate::losses::Losses;
+use crate::platform::{CoreKind, Member, RunQueue};
+use crate::sample::Hot;
+use crate::totals::Totals;
 use crate::verdict;
 
 /// A whole run in numbers. What the system does not tell is null.
@@ -40,18 +42,9 @@ pub struct Summary {
     pub run_wait: Option<f64>,
     /// The most cores that the threads that worked might use, all together.
     pub allowed_cores: Option<u32>,
-    /// Share of all cores' time idle with a disk request under way.
-    pub iowait: Option<f64>,
-    /// Share of all cores' time that the hypervisor gave to somebody else.
-    pub steal: Option<f64>,
-    /// Of the periods of a quota on cores, the share in which it ran out; null without a quota.
-    pub throttled: Option<f64>,
-    /// Share of the time in which some thread of the machine was ready and had no core.
-    pub cpu_pressure: Option<f64>,
-    /// The same for threads that waited for a disk.
-    pub io_pressure: Option<f64>,
-    /// The same for threads that waited for memory.
-    pub memory_pressure: Option<f64>,
+    /// What kept cores and threads from working, on average.
+    #[serde(flatten)]
+    pub losses: Losses,
     /// Busy share of the efficiency cores and of the performance cores; null where all are alike.
     pub efficiency_busy: Option<f64>,
     /// The same of the performance cores.
@@ -122,13 +115,15 @@ impl Summary {
     /// Adds it all up.
     pub fn new(outcome: Outcome, totals: &Totals) -> Self {
         let time_s = totals.time_s.max(1e-9);
-        let parallelism = outcome.cpu_s.map(|cpu_s| cpu_s.max(0.0) / outcome.counted_s.max(1e-9));
+        // Times that come in ticks can seem to be more than all cores have.
+        let most = if totals.core_busy_s.is_empty() { f64::MAX } else { totals.core_busy_s.len() as f64 };
+        let used = |cpu_s: f64| (cpu_s.max(0.0) / outcome.counted_s.max(1e-9)).min(most);
+        let parallelism = outcome.cpu_s.map(used);
         let [hottest_name, next_name] = totals.names_of_hottest();
         let hot = |name: Option<String>, seconds: f64| {
             name.map(|name| Hot { name, cores: round(seconds / totals.threads_told_s.max(1e-9), 4) })
         };
-        let told = |mean: Mean| mean.value().map(|share| round(share, 4));
-        let run_wait = totals.run_queue.and_then(waited_share);
+        let run_wait = totals.run_queue.and_then(RunQueue::waited_share);
         let kind = |kind| busy_of_kind(&outcome.core_kinds, kind, totals).map(|share| round(share, 4));
         let evidence = Evidence::new(totals, parallelism, outcome.effective_cores, outcome.whole_machine);
         Self {
@@ -150,12 +145,7 @@ impl Summary {
             active_cores_peak: totals.active_cores_peak,
             run_wait: run_wait.map(|share| round(share, 4)),
             allowed_cores: totals.allowed_cores,
-            iowait: told(totals.iowait),
-            steal: told(totals.steal),
-            throttled: told(totals.throttled),
-            cpu_pressure: told(totals.cpu_pressure),
-            io_pressure: told(totals.io_pressure),
-            memory_pressure: told(totals.memory_pressure),
+            losses: totals.losses.value().rounded(),
             efficiency_busy: kind(CoreKind::Efficiency),
             performance_busy: kind(CoreKind::Performance),
             load_1min_peak: totals.load_1min_peak,

@@ -8,9 +8,9 @@ use std::mem::MaybeUninit;
 
 use signal_hook::consts::SIGTSTP;
 
-/// The second screen, no cursor.
-const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+/// The second screen, no cursor, and no wrapping: a name in wide letters may take more room than it has letters.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
+const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
 
 /// Whether standard output is a terminal that this process may draw on: one that understands, and whose keys go
 /// to this process rather than to one in the foreground.

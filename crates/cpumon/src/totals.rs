@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::history::History;
+use crate::losses::Losses;
 use crate::platform::RunQueue;
 use crate::sample::{Hot, Sample};
 
@@ -20,18 +22,8 @@ pub struct Totals {
     pub active_cores_peak: usize,
     /// The highest parallelism of one sample.
     pub parallelism_peak: Option<f64>,
-    /// Core time idle for a disk, as a share of the machine's.
-    pub iowait: Mean,
-    /// Core time lost to the hypervisor, as a share of the machine's.
-    pub steal: Mean,
-    /// Share of a quota's periods in which it ran out.
-    pub throttled: Mean,
-    /// Share of the time in which some thread of the machine had no core.
-    pub cpu_pressure: Mean,
-    /// The same for disks.
-    pub io_pressure: Mean,
-    /// The same for memory.
-    pub memory_pressure: Mean,
+    /// What kept cores and threads from working.
+    pub losses: MeanLosses,
     /// Share of the samples at whose end a process of the subject waited for a disk.
     pub in_disk_wait: Mean,
     /// The most cores that the threads of one sample might use.
@@ -77,17 +69,8 @@ impl Totals {
             self.history.push(sample.t_s, cores.clone());
         }
         let in_disk_wait = sample.in_disk_wait.map(|count| f64::from(u8::from(count > 0)));
-        for (mean, value) in [
-            (&mut self.iowait, sample.iowait),
-            (&mut self.steal, sample.steal),
-            (&mut self.throttled, sample.throttled),
-            (&mut self.cpu_pressure, sample.cpu_pressure),
-            (&mut self.io_pressure, sample.io_pressure),
-            (&mut self.memory_pressure, sample.memory_pressure),
-            (&mut self.in_disk_wait, in_disk_wait),
-        ] {
-            mean.add(value, interval_s);
-        }
+        self.in_disk_wait.add(in_disk_wait, interval_s);
+        self.losses.add(&sample.losses, interval_s);
         self.allowed_cores = self.allowed_cores.max(sample.allowed_cores);
         self.parallelism_peak = self.parallelism_peak.into_iter().chain(sample.parallelism).reduce(f64::max);
         if let (Some(running), Some(waiting)) = (sample.running, sample.waiting) {
@@ -144,61 +127,27 @@ impl Mean {
     }
 }
 
-/// What each core did over time, in a bounded number of columns: when they are full, neighbours are merged.
-#[derive(Debug, Clone)]
-pub struct History {
-    /// The end of each column in seconds since the start, and each core's busy share.
-    pub columns: Vec<(f64, Vec<f64>)>,
-    pending: Vec<(f64, Vec<f64>)>,
-    samples_per_column: usize,
-}
+/// The mean of each of the [`Losses`], over the time in which it was told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MeanLosses([Mean; 6]);
 
-const MOST_COLUMNS: usize = 1024;
-
-impl Default for History {
-    fn default() -> Self {
-        Self { columns: Vec::new(), pending: Vec::new(), samples_per_column: 1 }
-    }
-}
-
-impl History {
-    fn push(&mut self, t_s: f64, busy: Vec<f64>) {
-        self.pending.push((t_s, busy));
-        if self.pending.len() < self.samples_per_column {
-            return;
-        }
-        self.columns.push(mean(&self.pending));
-        self.pending.clear();
-        if self.columns.len() == MOST_COLUMNS {
-            self.columns = self.columns.chunks(2).map(mean).collect();
-            self.samples_per_column *= 2;
+impl MeanLosses {
+    /// Adds shares that held for so long.
+    pub fn add(&mut self, losses: &Losses, time_s: f64) {
+        for (mean, share) in self.0.iter_mut().zip(losses.values()) {
+            mean.add(share, time_s);
         }
     }
-}
 
-fn mean(columns: &[(f64, Vec<f64>)]) -> (f64, Vec<f64>) {
-    let cores = columns.iter().map(|column| column.1.len()).max().unwrap_or(0);
-    let of_core = |core: usize| columns.iter().filter_map(|column| column.1.get(core)).sum::<f64>();
-    let end = columns.last().map_or(0.0, |column| column.0);
-    (end, (0..cores).map(|core| of_core(core) / columns.len() as f64).collect())
+    /// The means.
+    pub fn value(&self) -> Losses {
+        Losses::from_values(self.0.map(|mean| mean.value()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::waited_share;
-
-    #[test]
-    fn a_long_history_stays_short_and_keeps_its_mean() {
-        let mut history = History::default();
-        for step in 0..10_240_u32 {
-            history.push(f64::from(step), vec![f64::from(step % 2), 1.0]);
-        }
-        assert!(history.columns.len() < MOST_COLUMNS);
-        assert_eq!(history.samples_per_column, 16);
-        assert!(history.columns.iter().all(|column| column.1 == [0.5, 1.0]));
-        assert_eq!(history.columns.last().unwrap().0, 10_239.0);
-    }
 
     #[test]
     fn totals_weigh_samples_by_their_length() {
@@ -208,18 +157,20 @@ mod tests {
             parallelism: Some(parallelism),
             hottest: Some(Hot { name: name.into(), cores: parallelism / 2.0 }),
             cores: Some(cores.to_vec()),
-            iowait: Some(0.5),
+            losses: Losses { iowait: Some(0.5), ..Losses::default() },
             ..Sample::default()
         };
         let first = sample(3.0, 2.0, "a", [1.0, 0.6]);
-        totals.add(&Sample { running: Some(1.0), waiting: Some(3.0), steal: Some(0.2), ..first });
+        let losses = Losses { steal: Some(0.2), ..first.losses };
+        totals.add(&Sample { running: Some(1.0), waiting: Some(3.0), losses, ..first });
         totals.add(&sample(1.0, 0.5, "b", [0.4, 0.2]));
         assert_eq!((totals.samples, totals.time_s, totals.parallelism_peak), (2, 4.0, Some(2.0)));
         assert_eq!((totals.active_core_s, totals.active_cores_peak), (6.0, 2));
         assert!((totals.core_busy_s[0] - 3.4).abs() < 1e-12);
-        assert_eq!((totals.iowait.value(), totals.throttled.value()), (Some(0.5), None));
-        assert!((totals.steal.value().unwrap() - 0.2).abs() < 1e-12, "only of the time in which it was told");
-        assert_eq!(totals.run_queue.and_then(waited_share), Some(0.75));
+        let losses = totals.losses.value();
+        assert_eq!((losses.iowait, losses.throttled), (Some(0.5), None));
+        assert!((losses.steal.unwrap() - 0.2).abs() < 1e-12, "only of the time in which it was told");
+        assert_eq!(totals.run_queue.and_then(RunQueue::waited_share), Some(0.75));
         assert_eq!(totals.names_of_hottest(), [Some("a".into()), None]);
     }
 }

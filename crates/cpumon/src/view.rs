@@ -5,13 +5,14 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use crate::finding::Evidence;
+use crate::evidence::Evidence;
+use crate::figures::{self, block, counted};
 use crate::platform::{self, CoreKind};
-use crate::sample::{Sample, Sampler};
+use crate::sample::Sample;
+use crate::sampler::Sampler;
 use crate::terminal::{Screen, size};
 use crate::totals::Totals;
 use crate::verdict;
-use crate::words::{block, counted};
 
 /// The verdict is about the newest samples, and strips show them.
 const MOST_RECENT: usize = 60;
@@ -76,7 +77,7 @@ impl Frame {
     fn compose(&self, columns: usize, rows: usize) -> Vec<String> {
         let Some(sample) = self.recent.back() else { return vec![fit("cpumon", columns)] };
         let below = self.below(sample);
-        let of = verdict::cores(self.effective_cores);
+        let of = figures::cores(self.effective_cores);
         let used = sample.parallelism.map_or("unknown".to_owned(), |cores| format!("{cores:.2}"));
         let head = format!("{}: {used} of {of} cores used, {:.0} s", self.subject, sample.t_s);
         let mut lines = vec![fit(&head, columns)];
@@ -120,19 +121,9 @@ impl Frame {
 
     fn below(&self, s: &Sample) -> Vec<String> {
         let mut lines = Vec::new();
-        let shares = [
-            ("idle for disk", s.iowait),
-            ("stolen", s.steal),
-            ("throttled", s.throttled),
-            ("pressure cpu", s.cpu_pressure),
-            ("io", s.io_pressure),
-            ("memory", s.memory_pressure),
-        ];
-        let told =
-            shares.iter().filter_map(|(name, share)| Some(format!("{name} {:.0} %", (*share)? * 100.0)));
         let load = s.load_1min.map(|load| format!("load {load:.2}"));
         let free = s.available_bytes.map(|bytes| format!("{:.1} GB free", bytes as f64 / 1e9));
-        lines.push(load.into_iter().chain(free).chain(told).collect::<Vec<_>>().join(", "));
+        lines.push(load.into_iter().chain(free).chain(s.losses.words()).collect::<Vec<_>>().join(", "));
         if let (Some(processes), Some(bytes)) = (s.processes, s.resident_bytes) {
             let threads =
                 s.threads.map_or(String::new(), |n| format!(", {}", counted(n, "thread", "threads")));

@@ -1,7 +1,8 @@
 //! The end of a run in words, one line or a screen.
 
+use crate::figures::{self, block, counted, percent, plain, seconds};
 use crate::summary::Summary;
-use crate::verdict;
+use crate::verdict::LEAST_SAMPLES;
 
 /// More cores than this share lines, so that the summary stays at 20.
 const MOST_CORE_LINES: usize = 5;
@@ -9,7 +10,7 @@ const MOST_CORE_LINES: usize = 5;
 impl Summary {
     /// One line.
     pub fn short(&self) -> String {
-        let peak = self.parallelism_peak.filter(|_| self.samples >= 3);
+        let peak = self.parallelism_peak.filter(|_| self.samples >= LEAST_SAMPLES);
         let peak = peak.map_or(String::new(), |peak| format!(", peak {peak:.2}"));
         format!("cores: {}{peak}; {}", self.used(), self.verdict.finding.words())
     }
@@ -17,7 +18,7 @@ impl Summary {
     /// At most 20 lines.
     pub fn full(&self) -> String {
         let exit = self.exit_code.map_or(String::new(), |code| format!(", exit {code}"));
-        let mut lines = vec![format!("cpumon: {}, {}{exit}", self.subject, seconds(self.wall_s))];
+        let mut lines = vec![format!("cpumon: {}, {}{exit}", plain(&self.subject), seconds(self.wall_s))];
         let mut row = |name: &str, text: String| lines.push(format!("  {name:<10} {text}"));
         row("cores", self.short().split_off("cores: ".len()));
         if let Some(cpu_s) = self.cpu_s {
@@ -28,7 +29,7 @@ impl Summary {
             row("CPU time", format!("{}{parts}", seconds(cpu_s)));
         }
         // A run of fewer samples gets its totals, and nothing about single cores.
-        if self.samples >= 3 {
+        if self.samples >= LEAST_SAMPLES {
             self.rows_over_time(&mut row);
         }
         if let Some(bytes) = self.resident_peak_bytes {
@@ -44,8 +45,11 @@ impl Summary {
             row("passed", format!("{bytes:.1} MB, {:.1} MB a second", bytes / wall_s));
         }
         if !self.left_running.is_empty() {
-            let named =
-                self.left_running.iter().take(4).map(|member| format!("{} ({})", member.name, member.pid));
+            let named = self
+                .left_running
+                .iter()
+                .take(4)
+                .map(|member| format!("{} ({})", plain(&member.name), member.pid));
             let named: Vec<_> = named.collect();
             row("left", format!("{} still running: {}", self.left_running.len(), named.join(", ")));
         }
@@ -79,7 +83,7 @@ impl Summary {
         if let Some(run_wait) = self.run_wait {
             row(
                 "run queue",
-                format!("threads ready to run waited {:.0} % of the time for a core", run_wait * 100.0),
+                format!("threads ready to run waited {} of the time for a core", percent(run_wait)),
             );
         }
         if let Some(hottest) = &self.hottest {
@@ -87,25 +91,12 @@ impl Summary {
             let next = next.map_or(String::new(), |next| format!("; next {:?} {:.2}", next.name, next.cores));
             row("hottest", format!("thread {:?} {:.2} of a core{next}", hottest.name, hottest.cores));
         }
-        let shares = [
-            ("idle for disk", self.iowait),
-            ("stolen", self.steal),
-            ("throttled", self.throttled),
-            ("pressure cpu", self.cpu_pressure),
-            ("io", self.io_pressure),
-            ("memory", self.memory_pressure),
-        ];
         // What the system does not tell is left out; the file says null.
-        let told =
-            shares.iter().filter_map(|(name, share)| Some(format!("{name} {:.0} %", (*share)? * 100.0)));
         let load = self.load_1min_peak.map(|load| format!("load {load:.2}"));
-        row("machine", load.into_iter().chain(told).collect::<Vec<_>>().join(", "));
+        row("machine", load.into_iter().chain(self.losses.words()).collect::<Vec<_>>().join(", "));
         if let (Some(efficiency), Some(performance)) = (self.efficiency_busy, self.performance_busy) {
-            let (efficiency, performance) = (efficiency * 100.0, performance * 100.0);
-            row(
-                "kinds",
-                format!("efficiency cores {efficiency:.0} % busy, performance cores {performance:.0} %"),
-            );
+            let (efficiency, performance) = (percent(efficiency), percent(performance));
+            row("kinds", format!("efficiency cores {efficiency} busy, performance cores {performance}"));
         }
         row(
             "cpumon",
@@ -114,42 +105,24 @@ impl Summary {
     }
 
     fn used(&self) -> String {
-        let of = verdict::cores(self.effective_cores);
+        let of = figures::cores(self.effective_cores);
         let Some(parallelism) = self.parallelism else { return format!("unknown of {of} used") };
         let percent = (parallelism / self.effective_cores.max(0.01) * 100.0).min(100.0);
         format!("{parallelism:.2} of {of} used ({percent:.0} %)")
     }
 }
 
-/// A number and what it counts.
-pub fn counted(count: u32, one: &str, more: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { more })
-}
-
-/// A block as high as the share.
-pub fn block(share: f64) -> char {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    BLOCKS[((share.clamp(0.0, 1.0) * 8.0) as usize).min(7)]
-}
-
-fn seconds(seconds: f64) -> String {
-    if seconds < 9.995 { format!("{seconds:.2} s") } else { format!("{seconds:.1} s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::losses::Losses;
     use crate::platform::{CoreKind, Member, RunQueue};
     use crate::summary::Outcome;
-    use crate::totals::{Mean, Totals};
-
-    fn mean(value: f64) -> Mean {
-        let mut mean = Mean::default();
-        mean.add(Some(value), 10.0);
-        mean
-    }
+    use crate::totals::{MeanLosses, Totals};
 
     fn summary(cores: usize, samples: usize) -> Summary {
+        let mut losses = MeanLosses::default();
+        losses.add(&Losses::from_values([0.01, 0.0, 0.0, 0.1, 0.0, 0.0].map(Some)), 10.0);
         let mut totals = Totals {
             samples,
             time_s: 10.0,
@@ -157,12 +130,7 @@ mod tests {
             active_core_s: 20.0,
             active_cores_peak: 2,
             parallelism_peak: Some(1.999),
-            iowait: mean(0.01),
-            steal: mean(0.0),
-            throttled: mean(0.0),
-            cpu_pressure: mean(0.1),
-            io_pressure: mean(0.0),
-            memory_pressure: mean(0.0),
+            losses,
             run_queue: Some(RunQueue { ran_s: 97.0, waited_s: 3.0 }),
             threads_told_s: 10.0,
             hottest_s: Some(9.9),

@@ -5,6 +5,7 @@ mod files;
 mod inside;
 mod limits;
 mod machine;
+mod stages;
 mod stat;
 mod threads;
 mod tree;
@@ -22,6 +23,8 @@ pub const LEAST_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Reads cores and processes, and remembers what it saw last.
 pub struct Probe {
+    /// Whether every thread is asked if it waits for a disk, rather than each process's first.
+    pub asks_every_thread: bool,
     cores: cores::CoreReader,
     tree: tree::TreeReader,
 }
@@ -29,7 +32,7 @@ pub struct Probe {
 impl Probe {
     /// A probe for the cores and for the processes under `root`.
     pub fn new(root: Root) -> Self {
-        Self { cores: cores::CoreReader::new(), tree: tree::TreeReader::new(root) }
+        Self { asks_every_thread: false, cores: cores::CoreReader::new(), tree: tree::TreeReader::new(root) }
     }
 
     /// What the cores did since the last call; `None` at the first call.
@@ -39,7 +42,7 @@ impl Probe {
 
     /// What the processes did since the last call; `None` if there are none to look at, or not any more.
     pub fn tree(&mut self) -> Option<Tree> {
-        self.tree.read()
+        self.tree.read(self.asks_every_thread)
     }
 }
 

@@ -60,7 +60,7 @@ pub struct Tree {
     pub run_queue: Option<RunQueue>,
     /// The two threads that ran most since the last look.
     pub hottest: Vec<HotThread>,
-    /// Members whose main thread was waiting for a disk at this moment.
+    /// Members of which some thread was waiting for a disk at this moment.
     pub in_disk_wait: Option<u32>,
     /// How many cores the threads that worked since the last look may use, all together.
     pub allowed_cores: Option<u32>,
@@ -82,6 +82,14 @@ pub struct RunQueue {
     pub ran_s: f64,
     /// Ready, and waiting for one.
     pub waited_s: f64,
+}
+
+impl RunQueue {
+    /// Of the time that threads wanted a core, the share in which they had none; `None` if they wanted none.
+    pub fn waited_share(self) -> Option<f64> {
+        let wanted_s = self.ran_s + self.waited_s;
+        (wanted_s > 0.0).then(|| self.waited_s / wanted_s)
+    }
 }
 
 /// A thread and how long it ran.
@@ -160,4 +168,15 @@ pub fn own_cpu_s() -> f64 {
 /// The seconds in a C time.
 pub fn seconds(time: libc::timeval) -> f64 {
     time.tv_sec as f64 + f64::from(time.tv_usec as i32) / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_sleeps_is_not_waiting_for_a_core() {
+        assert_eq!(RunQueue::default().waited_share(), None);
+        assert_eq!(RunQueue { ran_s: 1.0, waited_s: 3.0 }.waited_share(), Some(0.75));
+    }
 }

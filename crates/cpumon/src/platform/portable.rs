@@ -12,6 +12,9 @@ pub const LEAST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Reads cores and processes, and remembers what it saw last.
 pub struct Probe {
+    /// What Linux can be asked; no other system tells which thread waits for a disk.
+    #[cfg_attr(target_os = "linux", expect(dead_code, reason = "Linux has its own"))]
+    pub asks_every_thread: bool,
     root: Root,
     system: Option<System>,
     first: bool,
@@ -25,7 +28,15 @@ impl Probe {
     /// A probe for the cores and for the processes under `root`.
     pub fn new(root: Root) -> Self {
         let system = System::new().ok();
-        Self { root, system, first: true, root_started: None, members_ms: HashMap::new(), ended_ms: 0 }
+        Self {
+            asks_every_thread: false,
+            root,
+            system,
+            first: true,
+            root_started: None,
+            members_ms: HashMap::new(),
+            ended_ms: 0,
+        }
     }
 
     /// What the cores did since the last call; `None` at the first call. Call it before [`Self::tree`]: a

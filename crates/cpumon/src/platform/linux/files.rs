@@ -14,6 +14,8 @@ pub enum Kind {
     Schedule,
     /// `/proc/PID/task/TID/children`.
     Children,
+    /// `/proc/PID/task/TID/stat`, of one thread.
+    ThreadStat,
 }
 
 impl Kind {
@@ -22,6 +24,7 @@ impl Kind {
             Self::Stat => format!("/proc/{pid}/stat"),
             Self::Schedule => format!("/proc/{pid}/task/{tid}/schedstat"),
             Self::Children => format!("/proc/{pid}/task/{tid}/children"),
+            Self::ThreadStat => format!("/proc/{pid}/task/{tid}/stat"),
         }
     }
 }

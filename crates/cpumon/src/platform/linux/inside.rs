@@ -8,10 +8,12 @@ use crate::platform::{CoreKind, Inside};
 
 /// Looks into process `pid`; `None` if it is gone or belongs to somebody else.
 pub fn look_into(pid: u32) -> Option<Inside> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    // Names of files and threads may be no text.
+    let text = |path: std::path::PathBuf| Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned());
+    let maps = text(format!("/proc/{pid}/maps").into())?;
     let mapped: BTreeSet<&str> = maps.lines().filter_map(|line| Some(&line[line.find('/')?..])).collect();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+    let name = |task: fs::DirEntry| text(task.path().join("comm"));
     let environment = fs::read(format!("/proc/{pid}/environ")).ok().map(|bytes| {
         let entries = bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
         entries.map(|entry| String::from_utf8_lossy(entry).into_owned()).collect()

@@ -8,6 +8,8 @@ pub struct Stat {
     pub parent: u32,
     /// User and system time of the process, and of the children that it waited for, in ticks.
     pub ticks: u64,
+    /// The part of it that children used.
+    pub children_ticks: u64,
     pub threads: u32,
     /// In ticks since boot.
     pub started: u64,
@@ -29,6 +31,7 @@ pub fn parse_stat(text: &str) -> Option<Stat> {
         state: words[0].chars().next()?,
         parent: number(1)? as u32,
         ticks,
+        children_ticks: number(13)? + number(14)?,
         threads: number(17)? as u32,
         started: number(19)?,
         resident_pages: number(21)?,
@@ -48,6 +51,7 @@ mod tests {
             state: 'S',
             parent: 7,
             ticks: 124,
+            children_ticks: 4,
             threads: 5,
             started: 9999,
             resident_pages: 77,

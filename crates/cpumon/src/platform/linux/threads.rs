@@ -96,8 +96,10 @@ impl Threads {
 }
 
 fn hot_thread((pid, tid, ran): &(u32, u32, u64)) -> Option<HotThread> {
-    let name = fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
-    Some(HotThread { name: name.trim().to_owned(), ran_s: *ran as f64 / 1e9 })
+    // A program may give a thread a name that is no text.
+    let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    let name = String::from_utf8_lossy(&name).trim().to_owned();
+    Some(HotThread { name, ran_s: *ran as f64 / 1e9 })
 }
 
 /// How many cores these threads may use, all together; `None` if there are none.

@@ -1,9 +1,10 @@
 //! A tree of processes, from `/proc/PID/stat` and `/proc/PID/task`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 
 use super::files::{Files, Kind};
+use super::stages::Stages;
 use super::stat::{Stat, parse_stat};
 use super::threads::{Threads, ThreadsLook};
 use crate::platform::{Member, Root, Tree};
@@ -18,10 +19,7 @@ pub struct TreeReader {
     lists_children: bool,
     files: Files,
     threads: Threads,
-    /// The other stages of a pipeline: when each started and what it had used at the last look.
-    siblings: HashMap<u32, (u64, u64)>,
-    /// What stages that ended had used when they were last seen.
-    ended_ticks: u64,
+    stages: Stages,
 }
 
 impl TreeReader {
@@ -44,12 +42,12 @@ impl TreeReader {
             lists_children: fs::exists(format!("/proc/{own}/task/{own}/children")).unwrap_or(false),
             files,
             threads: Threads::default(),
-            siblings: HashMap::new(),
-            ended_ticks: 0,
+            stages: Stages::default(),
         }
     }
 
-    pub fn read(&mut self) -> Option<Tree> {
+    /// Looks at the tree; with `asks_every_thread` whether any thread waits for a disk, else only each first one.
+    pub fn read(&mut self, asks_every_thread: bool) -> Option<Tree> {
         if self.root == Root::Machine {
             return None;
         }
@@ -67,30 +65,47 @@ impl TreeReader {
             }
             // This process starts the command in its first thread, and adopts orphans there.
             Root::Own => self.children_of(own, own, parents.as_deref()),
-            _ => self.siblings_of(own, parents.as_deref()),
+            _ => {
+                let mut candidates = self.children_of(self.parent, self.parent, parents.as_deref());
+                candidates.retain(|pid| *pid != own);
+                self.stages.look(candidates, self.parent, &mut self.files)
+            }
         };
         let mut seen: HashSet<u32> = queue.iter().copied().chain([own]).collect();
         while let Some(pid) = queue.pop() {
-            let children = self.look_at(pid, parents.as_deref(), &mut look);
+            let children = self.look_at(pid, parents.as_deref(), asks_every_thread, &mut look);
             queue.extend(children.into_iter().filter(|child| seen.insert(*child)));
         }
         self.threads.finish(&mut look.threads, &mut look.tree);
-        look.tree.cpu_s = (look.ticks + self.ended_ticks) as f64 / self.ticks_a_second;
+        look.tree.cpu_s = (look.ticks + self.stages.ended_ticks) as f64 / self.ticks_a_second;
         Some(look.tree)
     }
 
-    fn look_at(&mut self, pid: u32, parents: Option<&[(u32, u32)]>, look: &mut Look) -> Vec<u32> {
+    fn look_at(
+        &mut self,
+        pid: u32,
+        parents: Option<&[(u32, u32)]>,
+        asks_every_thread: bool,
+        look: &mut Look,
+    ) -> Vec<u32> {
         let Some(stat) = read_stat(pid, &mut self.files) else { return Vec::new() };
         look.ticks += stat.ticks;
         look.tree.resident_bytes += stat.resident_pages * self.page_bytes;
         *look.tree.threads.get_or_insert(0) += stat.threads;
-        *look.tree.in_disk_wait.get_or_insert(0) += u32::from(stat.state == 'D');
         look.tree.members.push(Member { pid, name: stat.name });
         let mut children = Vec::new();
+        let mut waits_for_disk = stat.state == 'D';
         for tid in self.threads.of(pid, stat.threads, &mut self.files, &mut look.threads) {
             children.extend(self.children_of(pid, tid, parents));
+            waits_for_disk |= asks_every_thread && tid != pid && self.waits_for_disk(pid, tid);
         }
+        *look.tree.in_disk_wait.get_or_insert(0) += u32::from(waits_for_disk);
         children
+    }
+
+    fn waits_for_disk(&mut self, pid: u32, tid: u32) -> bool {
+        let stat = self.files.read(pid, tid, Kind::ThreadStat).and_then(parse_stat);
+        stat.is_some_and(|stat| stat.state == 'D')
     }
 
     fn children_of(&mut self, pid: u32, tid: u32, parents: Option<&[(u32, u32)]>) -> Vec<u32> {
@@ -106,34 +121,6 @@ impl TreeReader {
             }
         }
     }
-
-    /// The other stages of the pipeline: children of our parent in our process group. What one had used when it
-    /// was last seen is kept, as only its parent learns more.
-    fn siblings_of(&mut self, own: u32, parents: Option<&[(u32, u32)]>) -> Vec<u32> {
-        // SAFETY: both calls take plain numbers and only look.
-        let is_in_our_group = |pid: u32| unsafe { libc::getpgid(pid as i32) == libc::getpgrp() };
-        let mut candidates = self.children_of(self.parent, self.parent, parents);
-        candidates.retain(|pid| *pid != own && is_in_our_group(*pid));
-        candidates.extend(self.siblings.keys());
-        candidates.sort_unstable();
-        candidates.dedup();
-        let last = std::mem::take(&mut self.siblings);
-        for pid in candidates {
-            let now = read_stat(pid, &mut self.files);
-            let before = last.get(&pid);
-            match (now, before) {
-                (Some(now), Some((started, _))) if now.started == *started => {
-                    self.siblings.insert(pid, (now.started, now.ticks));
-                }
-                (Some(now), None) => {
-                    self.siblings.insert(pid, (now.started, now.ticks));
-                }
-                (_, Some((_, ticks))) => self.ended_ticks += ticks,
-                (None, None) => {}
-            }
-        }
-        self.siblings.keys().copied().collect()
-    }
 }
 
 /// What one pass over the tree gathers.
@@ -144,7 +131,7 @@ struct Look {
     threads: ThreadsLook,
 }
 
-fn read_stat(pid: u32, files: &mut Files) -> Option<Stat> {
+pub fn read_stat(pid: u32, files: &mut Files) -> Option<Stat> {
     parse_stat(files.read(pid, pid, Kind::Stat)?)
 }
 
@@ -158,7 +145,11 @@ fn all_parents(files: &mut Files) -> Vec<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Seek, Write};
     use std::process::{Child, Command};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     struct Ended(Child);
 
@@ -173,21 +164,21 @@ mod tests {
     fn grandchildren_are_found_with_and_without_the_kernels_lists() {
         // The shell does not replace itself by the last command, because another one follows.
         let child = Ended(Command::new("sh").args(["-c", "sleep 20; :"]).spawn().unwrap());
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         for lists_children in [true, false] {
             let mut reader = TreeReader::new(Root::Process(child.0.id()));
             reader.lists_children &= lists_children;
             loop {
-                let tree = reader.read().unwrap();
+                let tree = reader.read(false).unwrap();
                 let names: Vec<_> = tree.members.iter().map(|member| member.name.as_str()).collect();
                 if names == ["sh", "sleep"] {
                     assert_eq!(tree.threads, Some(2));
                     break;
                 }
-                assert!(std::time::Instant::now() < deadline, "{names:?}");
+                assert!(Instant::now() < deadline, "{names:?}");
             }
         }
-        let grandchild = TreeReader::new(Root::Process(child.0.id())).read().unwrap().members[1].pid;
+        let grandchild = TreeReader::new(Root::Process(child.0.id())).read(false).unwrap().members[1].pid;
         // SAFETY: kill takes plain numbers; the process is the sleep that was started above.
         unsafe { libc::kill(grandchild as i32, libc::SIGKILL) };
     }
@@ -197,6 +188,49 @@ mod tests {
         let mut child = Command::new("true").spawn().unwrap();
         let mut reader = TreeReader::new(Root::Process(child.id()));
         child.wait().unwrap();
-        assert_eq!(reader.read(), None);
+        assert_eq!(reader.read(false), None);
+    }
+
+    #[test]
+    fn any_thread_that_waits_for_a_disk_is_noticed_when_asked() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Writes from a thread that is not the first one, each piece through to the disk.
+            let writer = scope.spawn(|| {
+                let (start, before_s) = (Instant::now(), thread_cpu_s());
+                while !done.load(Ordering::Relaxed) {
+                    file.write_all(&[7; 1 << 20]).and_then(|()| file.as_file().sync_all()).unwrap();
+                    file.rewind().unwrap();
+                }
+                (thread_cpu_s() - before_s) / start.elapsed().as_secs_f64()
+            });
+            let mut reader = TreeReader::new(Root::Process(std::process::id()));
+            let waits = |reader: &mut TreeReader| reader.read(true).unwrap().in_disk_wait > Some(0);
+            let mut seen = waits(&mut reader);
+            while !seen && Instant::now() < deadline {
+                seen = waits(&mut reader);
+            }
+            done.store(true, Ordering::Relaxed);
+            let worked = writer.join().unwrap();
+            if !seen && worked > 0.5 {
+                eprintln!(
+                    "left out: temporary files are in memory, as writing one takes {worked:.2} of a core"
+                );
+                return;
+            }
+            assert!(seen, "the writer was on a core for {worked:.2} of the time");
+        });
+    }
+
+    fn thread_cpu_s() -> f64 {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: getrusage fills the structure, which is plain numbers and valid when zeroed.
+        let usage = unsafe {
+            libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+            usage.assume_init()
+        };
+        crate::platform::seconds(usage.ru_utime) + crate::platform::seconds(usage.ru_stime)
     }
 }
