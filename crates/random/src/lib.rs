@@ -4,6 +4,11 @@
 //! minibatch, …). The same name gives the same numbers on every machine, for any thread count and any
 //! order of drawing, and no two names share a number. The generator is `ChaCha8`; logarithms and roots come
 //! from `libm`, so that normal deviates have the same bits under every operating system.
+//!
+//! # Layout
+//! - [`Stream`] and its [`Purpose`]: here.
+//! - [`bulk`]: normal deviates by the million.
+pub mod bulk;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -106,6 +111,21 @@ impl Stream {
         let (sine, cosine) = libm::sincos(2.0 * core::f64::consts::PI * self.uniform());
         self.spare_normal = Some(radius * sine);
         radius * cosine
+    }
+
+    /// Fills `out` with 32-bit standard normal deviates, many times faster than one by one: see [`bulk`].
+    pub fn fill_normal(&mut self, out: &mut [f32]) {
+        bulk::fill(&mut self.rng, out);
+    }
+
+    /// Goes to where [`Stream::fill_normal`] on a new stream would give the deviate number `start`, the first
+    /// of a group of [`bulk::GROUP`].
+    ///
+    /// # Panics
+    /// If it is not the first of a group.
+    pub fn go_to_normal(&mut self, start: u64) {
+        assert!(start.is_multiple_of(bulk::GROUP as u64), "deviates are made in groups of {}", bulk::GROUP);
+        self.go_to(Position { words: start, spare_normal: None });
     }
 
     /// Shuffles `items` uniformly (Fisher and Yates).
