@@ -68,6 +68,61 @@ fn a_table_has_a_row_a_sample() {
 }
 
 #[test]
+fn a_table_is_replayed_and_compared_like_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (table, lines) = (path("run.csv"), path("run.jsonl"));
+    for file in [&table, &lines] {
+        let run = around(&["--quiet", "--interval", "50ms", "-o", file], &format!("{BUSY}; {BUSY}"));
+        assert!(run.status.success());
+    }
+    let replayed = cpumon(&["replay", "--json", &table]).output().unwrap();
+    assert!(replayed.status.success() && replayed.stderr.is_empty());
+    let summary: Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    assert!(summary["subject"].as_str().unwrap().starts_with("sh -c i=0"), "{summary}");
+    let rows = std::fs::read_to_string(&table).unwrap().lines().count() - 1;
+    assert_eq!(summary["samples"].as_u64().unwrap() as usize, rows);
+    assert!(summary["parallelism"].as_f64().unwrap() > 0.2, "{summary}");
+    let compared = cpumon(&["compare", &table, &lines]).output().unwrap();
+    let said = text(compared.stdout);
+    assert!(compared.status.success() && !said.contains("different subjects"), "{said}");
+}
+
+#[test]
+fn a_picture_that_could_not_be_drawn_is_said_before_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let run = around(&["--plot", &path("missing/cores.svg")], &format!("echo > {}", path("ran")));
+    assert_eq!(run.status.code(), Some(125));
+    assert!(text(run.stderr).contains("cores.svg: cannot be written (--plot)"));
+    assert!(!directory.path().join("ran").exists(), "the command was not started");
+}
+
+#[test]
+fn a_program_with_an_odd_name_is_shown_and_draws_nothing() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = tempfile::tempdir().unwrap();
+    // Neither text nor harmless: it would clear the screen.
+    let odd = directory.path().join(std::ffi::OsStr::from_bytes(b"a\xff\x1b[2J\nb"));
+    std::os::unix::fs::symlink("/bin/sh", &odd).unwrap();
+    let file = directory.path().join("run.jsonl");
+    let mut command =
+        cpumon(&["--interval", "50ms", "--summary", "short", "-o", file.to_str().unwrap(), "--"]);
+    let script = format!("{BUSY}; (sleep 20; :) >/dev/null 2>&1 & echo $!");
+    let run = command.arg(&odd).args(["-c", &script]).output().unwrap();
+    let left: i32 = text(run.stdout).trim().parse().unwrap();
+    // SAFETY: kill takes plain numbers; the process is the shell that was left behind above.
+    unsafe { libc::kill(left, libc::SIGKILL) };
+    let said = text(run.stderr);
+    assert!(!said.contains('\x1b') && said.lines().all(|line| line.starts_with("c")), "{said}");
+    if cfg!(target_os = "linux") {
+        let hottest = lines(&file).last().unwrap()["hottest"]["name"].as_str().unwrap().to_owned();
+        assert!(hottest.starts_with('a') && hottest.ends_with('b'), "{hottest:?}");
+        assert!(said.contains("outlives the command"), "{said}");
+    }
+}
+
+#[test]
 fn a_summary_in_json_goes_where_words_would_not_disturb() {
     let run = around(&["--json"], "echo data");
     assert_eq!(run.stdout, b"data\n");

@@ -44,10 +44,28 @@ fn the_other_stages_are_watched() {
     let all = lines(&file);
     let summary = all.last().unwrap();
     assert_eq!(summary["passed_bytes"], 5);
-    // What the busy stage did after the last look at it, and the work of the busy machine, may be missing.
     let parallelism = summary["parallelism"].as_f64().unwrap();
     let own = all.iter().filter_map(|line| line["hottest"]["cores"].as_f64()).fold(0.0, f64::max);
     assert!(parallelism > 0.1 && parallelism < 1.2 && own > 0.2, "{summary}");
+}
+
+#[test]
+fn what_a_stage_did_up_to_its_end_is_counted() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    // The only look before the end is that at the start.
+    let directory = tempfile::tempdir().unwrap();
+    let (file, times) = (directory.path().join("run.jsonl"), directory.path().join("times"));
+    let watch = format!("{CPUMON} - --quiet --interval 1h --output {}", file.display());
+    let output = shell(&format!("sh -c '{BUSY}; times > {}' | {watch} | cat", times.display()));
+    assert!(output.status.success());
+    // `0m0.48s 0m0.01s`, and then the same of its children.
+    let text = std::fs::read_to_string(times).unwrap();
+    let seconds = |word: &str| word.trim_end_matches('s').split_once('m').unwrap().1.parse::<f64>().unwrap();
+    let expected: f64 = text.lines().next().unwrap().split(' ').map(seconds).sum();
+    let counted = lines(&file).last().unwrap()["cpu_s"].as_f64().unwrap();
+    assert!(expected > 0.1 && (counted - expected).abs() < 0.05, "{counted} instead of {expected}");
 }
 
 #[test]

@@ -51,6 +51,16 @@ fn a_command_that_cannot_start_has_its_own_codes() {
 }
 
 #[test]
+fn no_command_at_all_is_refused() {
+    // As from `cpumon -- $COMMAND` with an empty variable.
+    for words in [&["--"][..], &["--quiet", "--"], &["threads", "--"]] {
+        let output = cpumon(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{words:?}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains("there is no command after --"));
+    }
+}
+
+#[test]
 fn bytes_go_through_untouched_and_standard_error_too() {
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut child = cpumon(&["--quiet", "--", "sh", "-c", "echo aside >&2; exec cat"])
@@ -175,4 +185,32 @@ fn a_closed_standard_error_changes_nothing() {
     drop(child.stderr.take());
     until("the end", || child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(8));
+}
+
+#[test]
+fn a_reader_of_the_output_that_stops_reading_does_not_hold_up_the_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    // Opened for both ends it can be opened at once, and holds 64 kB that nobody takes.
+    let holder = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let filled = std::os::fd::AsRawFd::as_raw_fd(&holder);
+    let bytes = vec![b'\n'; 4096];
+    // SAFETY: the descriptor is open, and the bytes are live.
+    unsafe {
+        libc::fcntl(filled, libc::F_SETFL, libc::O_NONBLOCK | libc::O_RDWR);
+        while libc::write(filled, bytes.as_ptr().cast(), 4096) == 4096 {}
+        let mut read = [0_u8; 4096];
+        assert_eq!(libc::read(filled, read.as_mut_ptr().cast(), 4096), 4096, "room for the header");
+    }
+    let words = ["--interval", "50ms", "--summary", "none", "--output", pipe.to_str().unwrap()];
+    let mut command = cpumon(&[&words[..], &["--", "sh", "-c", "sleep 2; exit 6"]].concat());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    assert_eq!(code_of(child), 6);
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("its reader takes nothing; the command goes on"), "{said}");
+    drop(holder);
 }

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -47,6 +48,18 @@ pub fn measured(mut command: Command) -> Usage {
         wall_s,
         cpu_s: seconds(usage.ru_utime) + seconds(usage.ru_stime),
     }
+}
+
+/// CPU time of this process so far.
+pub fn own_cpu_s() -> f64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: getrusage fills the structure, which is plain numbers and valid when zeroed.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
 /// Every line of a file of JSON lines.
@@ -95,6 +108,9 @@ pub fn summary_of(script: &str) -> Value {
 
 /// The same, with cpumon itself behind `before`, such as `taskset -c 0`.
 pub fn summary_of_command(before: &[&str], script: &str) -> Value {
+    // Loads beside each other would be each other's neighbours.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("run.jsonl");
     let program = env!("CARGO_BIN_EXE_cpumon");
@@ -110,6 +126,8 @@ pub fn summary_of_command(before: &[&str], script: &str) -> Value {
     let own_cpu_s = summary["own_cpu_s"].as_f64().unwrap();
     let expected = (usage.cpu_s - own_cpu_s) / usage.wall_s;
     let parallelism = summary["parallelism"].as_f64().unwrap();
+    let load = std::thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{load}: parallelism {parallelism:.3}, by wait4 {expected:.3}, {}", finding(&summary));
     assert!((parallelism - expected).abs() <= expected * 0.05 + 0.01, "{parallelism} instead of {expected}");
     summary
 }
