@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ::cli::pages::Page;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use market::csv::header::ColumnNames;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,6 +14,10 @@ Examples:
       Every bar file of a folder, with features of your own beside the preset.
   featgen BPCL.csv -o BPCL.parquet --source \"NSE 5-minute export\"
       Real bars, labelled with their source; the label travels into every report.
+  featgen bars/ -o features/ --partition --update --on-error skip --json
+      A nightly job: a folder symbol=NAME for each symbol, those with new bars made anew; bad files are listed.
+  featgen today/ -o features/ --partition --append
+      The same where each day's bars come in files of their own.
   featgen list
       Every feature with its parameters and lookback.
   featgen simulate --symbol X | featgen - --symbol X --format csv -o -
@@ -47,9 +52,29 @@ pub struct MakeArguments {
     #[command(flatten)]
     pub bars: BarArguments,
 
-    /// Write the features to this file; - is standard output, for --format ipc and csv.
+    /// Write the features to this file; - is standard output, for --format ipc and csv; a folder with --partition.
     #[arg(short, long, value_name = "OUT", required = true)]
     pub output: Option<PathBuf>,
+
+    /// Write a file for each symbol, OUT/symbol=BPCL/part-0.parquet, as Hive does; the path alone says the symbol.
+    ///
+    /// Parts of symbols that the inputs do not name stay. All files are put in place together, at the end.
+    #[arg(long)]
+    pub partition: bool,
+
+    /// Leave alone what would come out as it is: inputs with the digests that are recorded in it, the same features
+    /// and options, the same version.
+    ///
+    /// With --partition, only the symbols whose inputs have changed are computed.
+    #[arg(long, conflicts_with = "append")]
+    pub update: bool,
+
+    /// Put new bars behind those that a partition has recorded, and compute what is new from all of them.
+    ///
+    /// The inputs need hold no more than the new bars. Bars that are recorded may stand in them, too; where they
+    /// differ, --dedup first keeps what is recorded and --dedup last what is new.
+    #[arg(long)]
+    pub append: bool,
 
     /// How to write them: as the Parquet file that the other tools read, as an Arrow IPC stream, or as CSV.
     #[arg(long, value_name = "parquet|ipc|csv", default_value = "parquet")]
@@ -83,6 +108,10 @@ pub struct MakeArguments {
     /// Say nothing but errors.
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// Say what was done as one line of JSON on standard output, or on standard error where the features go there.
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn tolerance(text: &str) -> Result<f64, String> {
@@ -113,6 +142,12 @@ pub struct BarArguments {
     #[arg(long, value_name = "NAME")]
     pub symbol: Option<String>,
 
+    /// Say which columns are which, where their names do not show it or show another: ts=Date,close=LTP.
+    ///
+    /// The columns of bars are ts, time_of_day, open, high, low, close, volume and symbol.
+    #[arg(long, value_name = "COLUMN=HEADER,…")]
+    pub columns: Option<ColumnNames>,
+
     /// Say where real bars come from; the label travels into every report.
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
@@ -125,13 +160,30 @@ pub struct BarArguments {
     #[arg(long, value_name = "open|close")]
     pub stamp: Option<Stamp>,
 
-    /// When a daily bar's close is known, local time.
-    #[arg(long, value_name = "HH:MM", default_value = "15:30")]
-    pub session_close: String,
+    /// When sessions close, local time (15:30 if nobody says): a daily bar is known then.
+    ///
+    /// An intraday bar that the close cuts short, as it does the last one of an hour, is known then, too: in Indian
+    /// time, and elsewhere if the close is given.
+    #[arg(long, value_name = "HH:MM")]
+    pub session_close: Option<String>,
 
     /// Which of two rows holds that disagree about the same time; an error if nobody says.
     #[arg(long, value_name = "first|last")]
     pub dedup: Option<Dedup>,
+
+    /// Divide prices before each split or bonus issue in this list by its ratio, and multiply volumes by it.
+    ///
+    /// A CSV file with the header symbol,date,ratio: the first date in new shares, and new shares for each old one, as
+    /// 2 or 3:2. The past alone is told anew; today's prices stay what they are. Features that are ratios of prices
+    /// do not notice; features in prices or shares then hold for shares that did not exist yet at the time. Nothing
+    /// is adjusted without a list.
+    #[arg(long, value_name = "FILE")]
+    pub splits: Option<PathBuf>,
+
+    /// Fill bars that are missing inside a session, flat at the close before them and without volume; never across
+    /// sessions. How many is counted.
+    #[arg(long, value_name = "none|session", default_value = "none")]
+    pub fill: Fill,
 
     /// Put rows in order that step back in time, rather than refuse them.
     #[arg(long)]
@@ -182,6 +234,15 @@ pub enum Dedup {
     First,
     /// The later in the file.
     Last,
+}
+
+/// What to do about bars that are missing inside a session.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Fill {
+    /// Count them.
+    None,
+    /// Fill them in.
+    Session,
 }
 
 /// What to do with rows that cannot be used.

@@ -23,11 +23,11 @@ pub struct Plan {
     pub unstable_rows: Vec<usize>,
 }
 
-/// One symbol's columns, and what is to be said about them.
+/// One symbol's columns, or what was made of each, and what is to be said about them.
 #[derive(Debug)]
-pub struct Computed {
+pub struct Computed<T> {
     /// The columns, in the plan's order.
-    pub columns: Vec<FeatureColumn>,
+    pub columns: Vec<T>,
     /// For each column the rows that are null before its first value.
     pub leading_nulls: Vec<usize>,
     /// For each column the rows after its first value that are null, since the function has no value there.
@@ -67,18 +67,47 @@ impl Plan {
         if self.is_double { Width::F64 } else { feature.width() }
     }
 
+    /// For each column the rows to be called its lookback: what is known beforehand, or what a symbol was found to
+    /// need.
+    pub fn lookbacks(&self, leading_nulls: &[usize]) -> Vec<usize> {
+        let known = |feature: &Feature| feature.lookback().unwrap_or(0);
+        let rows = self.features.iter().map(known).zip(&self.unstable_rows).zip(leading_nulls);
+        rows.map(|((known, &unstable), &found)| known.max(unstable).max(found)).collect()
+    }
+
     /// Computes all columns for one symbol.
-    pub fn compute(&self, frame: &Frame) -> Result<Computed, Failure> {
+    pub fn compute(&self, frame: &Frame) -> Result<Computed<FeatureColumn>, Failure> {
+        self.compute_each(frame, |_, column| column)
+    }
+
+    /// Computes all columns for one symbol, and hands each on with its place as soon as it is there, so that no more of
+    /// them than are being worked on lie in memory.
+    pub fn compute_each<T: Send>(
+        &self,
+        frame: &Frame,
+        take: impl Fn(usize, FeatureColumn) -> T + Sync,
+    ) -> Result<Computed<T>, Failure> {
         let columns = self.map(frame, |place, mut values| {
             let rows = self.unstable_rows[place].min(values.len());
             values[..rows].fill(f64::NAN);
-            narrow(&values, self.width(&self.features[place]))
+            let column = narrow(&values, self.width(&self.features[place]));
+            drop(values);
+            let leading = leading_nulls(&column);
+            let later = n_nulls(&column) - leading;
+            (take(place, column), leading, later)
         })?;
-        let leading_nulls: Vec<usize> = columns.iter().map(leading_nulls).collect();
-        let later_nulls =
-            columns.iter().zip(&leading_nulls).map(|(column, &leading)| n_nulls(column) - leading);
-        let later_nulls = later_nulls.collect();
-        Ok(Computed { columns, leading_nulls, later_nulls })
+        let n = columns.len();
+        let mut computed = Computed {
+            columns: Vec::with_capacity(n),
+            leading_nulls: Vec::with_capacity(n),
+            later_nulls: Vec::with_capacity(n),
+        };
+        for (column, leading, later) in columns {
+            computed.columns.push(column);
+            computed.leading_nulls.push(leading);
+            computed.later_nulls.push(later);
+        }
+        Ok(computed)
     }
 
     /// The values of all columns in double precision, before anything is narrowed or left out.
@@ -86,29 +115,35 @@ impl Plan {
         self.map(frame, |_, values| values)
     }
 
-    /// Computes every column and hands it on with its place.
+    /// Computes every column and hands it on with its place. A call's outputs are let go with its last column.
     fn map<T: Send>(
         &self,
         frame: &Frame,
         column: impl Fn(usize, Vec<f64>) -> T + Sync,
     ) -> Result<Vec<T>, Failure> {
-        let outputs: Vec<Outputs> = self
-            .calls
-            .par_iter()
-            .map(|&call| {
-                let feature = &self.features[call];
-                feature.definition.compute(frame, &feature.parameters, feature.other.as_deref())
-            })
-            .collect::<Result<_, _>>()?;
-        let columns =
-            self.features.par_iter().zip(&self.call_of).enumerate().map(|(place, (feature, &call))| {
-                let mut values = outputs[call][feature.output].clone();
-                for transform in &feature.transforms {
-                    values = transform.apply(values, frame);
-                }
-                column(place, values)
+        let of_call = |(number, &call): (usize, &usize)| {
+            let first = &self.features[call];
+            let outputs = first.definition.compute(frame, &first.parameters, first.other.as_deref())?;
+            let mut outputs: Vec<Option<Vec<f64>>> = outputs.into_iter().map(Some).collect();
+            let places: Vec<usize> = (call..self.features.len()).filter(|&at| self.call_of[at] == number).collect();
+            let taken = places.iter().enumerate().map(|(at, &place)| {
+                let feature = &self.features[place];
+                let is_last = places[at + 1..].iter().all(|&later| self.features[later].output != feature.output);
+                let output = &mut outputs[feature.output];
+                let values = if is_last { output.take() } else { output.clone() };
+                let values = feature
+                    .transforms
+                    .iter()
+                    .fold(values.unwrap_or_default(), |values, transform| transform.apply(values, frame));
+                (place, column(place, values))
             });
-        Ok(columns.collect())
+            Ok(taken.collect::<Vec<_>>())
+        };
+        let taken: Result<Vec<Vec<(usize, T)>>, Failure> =
+            self.calls.par_iter().enumerate().with_max_len(1).map(of_call).collect();
+        let mut columns: Vec<(usize, T)> = taken?.into_iter().flatten().collect();
+        columns.sort_by_key(|(place, _)| *place);
+        Ok(columns.into_iter().map(|(_, column)| column).collect())
     }
 }
 

@@ -54,17 +54,27 @@ fn listed(arguments: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Refuses an output that is one of the inputs: bars are not to be lost for their features.
-pub fn spare_inputs(inputs: &[PathBuf], output: &Path) -> Result<(), UsageError> {
+/// Refuses an output that is one of the inputs: bars are not to be lost for their features. No input may lie in the
+/// folder of a partition, since nothing but its parts may.
+pub fn spare_inputs(inputs: &[PathBuf], output: &Path, is_partition: bool) -> Result<(), UsageError> {
     let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
     let Some(written) = identity(output) else { return Ok(()) };
-    match inputs.iter().find(|input| identity(input) == Some(written)) {
-        Some(input) => Err(UsageError(format!(
+    if let Some(input) = inputs.iter().find(|input| identity(input) == Some(written)) {
+        return Err(UsageError(format!(
             "{}: is an input, and would be written over (choose another output with -o)",
             input.display()
-        ))),
-        None => Ok(()),
+        )));
     }
+    if is_partition && let Ok(folder) = output.canonicalize() {
+        let is_inside = |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input.starts_with(&folder));
+        if let Some(input) = inputs.iter().find(is_inside) {
+            return Err(UsageError(format!(
+                "{}: is an input inside the output folder (choose another output with -o)",
+                input.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn is_bar_file(path: &Path) -> bool {

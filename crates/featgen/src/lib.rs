@@ -2,8 +2,10 @@
 //!
 //! # Layout
 //! - [`cli`], [`mod@run`]: the command line, and what it does.
-//! - [`inputs`]: the files that the arguments name.
+//! - [`inputs`]: the files that the arguments name; [`stop`]: Ctrl-C.
 //! - [`pipeline`]: read, compute, encode, write; [`mod@in_order`]: in parallel, in order, in bounded memory.
+//! - [`whole`]: one output of all symbols; [`partition`]: a folder with a part for each; [`record`]: how an output
+//!   was made, so that it can be brought up to date; [`summary`]: what is said at the end.
 //! - [`sink`]: where finished symbols go; [`skipped`]: the list of files that were left out.
 //! - [`compute`]: one symbol's features from its bars.
 //! - [`specification`]: from `core,rsi:21@lag:1` to the columns that it asks for.
@@ -23,15 +25,20 @@ pub mod in_order;
 pub mod inputs;
 pub mod list;
 pub mod own;
+pub mod partition;
 pub mod pipeline;
 pub mod preset;
+pub mod record;
 pub mod run;
 pub mod sink;
 pub mod skipped;
 pub mod specification;
 pub mod stable;
+pub mod stop;
+pub mod summary;
 pub mod talib;
 pub mod transform;
 pub mod verify;
+pub mod whole;
 
 pub use run::run;

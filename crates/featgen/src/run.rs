@@ -2,14 +2,12 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use ::cli::{Exit, UsageError};
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use market::LoadOptions;
-use market::load::{BadRows, Dedup, StampMeaning};
+use market::load::{BadRows, Dedup, Fill, Splits, StampMeaning};
 use market::simulate::Simulation;
 use market::temporary::Temporary;
 
@@ -19,12 +17,13 @@ use crate::cli::{
     SimulateArguments,
 };
 use crate::compute::Plan;
-use crate::pipeline::{self, Job, Summary};
-use crate::{check, inputs, list, skipped, specification, verify};
+use crate::pipeline::{self, Job, Refresh};
+use crate::{check, inputs, list, skipped, specification, stop, summary, verify};
 
 /// Runs the tool.
 pub fn run() -> anyhow::Result<Exit> {
     let arguments = Arguments::parse();
+    stop::on_signal()?;
     let mut out = io::stdout().lock();
     match arguments.command {
         None => make(arguments.make),
@@ -34,9 +33,7 @@ pub fn run() -> anyhow::Result<Exit> {
         }
         Some(Command::Check { bars, json }) => {
             let inputs = inputs::input_files(&bars.inputs)?;
-            let stop = stop_on_signal()?;
-            let go_on = || !stop.load(std::sync::atomic::Ordering::Relaxed);
-            let batch = market::load(&inputs, &load_options(bars)?, &go_on)?;
+            let batch = market::load(&inputs, &load_options(bars)?, &|| true)?;
             if json { check::write_json(&batch, &mut out) } else { check::write_text(&batch, &mut out) }?;
             Ok(Exit::Done)
         }
@@ -51,41 +48,80 @@ pub fn run() -> anyhow::Result<Exit> {
 
 fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
     let output =
-        arguments.output.ok_or_else(|| UsageError("no output file (name one with -o)".to_owned()))?;
-    if output.as_os_str() == "-" && arguments.format == Format::Parquet {
-        let message =
-            "Parquet cannot be written to a pipe (choose --format ipc or csv, or name a file with -o)";
-        return Err(UsageError(message.to_owned()).into());
-    }
+        arguments.output.clone().ok_or_else(|| UsageError("no output file (name one with -o)".to_owned()))?;
+    fits_together(&arguments, &output)?;
     let mut load = load_options(arguments.bars.clone())?;
     load.skip_bad_files = arguments.on_error == OnError::Skip;
-    rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global().context("--threads")?;
-    let stop = stop_on_signal()?;
+    start_threads(arguments.threads, arguments.quiet)?;
     let files = inputs::input_files(&arguments.bars.inputs)?;
-    inputs::spare_inputs(&files, &output)?;
+    inputs::spare_inputs(&files, &output, arguments.partition)?;
     let job = Job {
         inputs: files,
-        output,
+        // Without the slash that may stand behind a folder.
+        output: output.components().collect(),
         specification: specification_of(arguments.features)?,
         is_double: arguments.double,
         stable: arguments.stable,
         format: arguments.format,
+        is_partition: arguments.partition,
+        refresh: match (arguments.update, arguments.append) {
+            (true, _) => Refresh::Update,
+            (_, true) => Refresh::Append,
+            _ => Refresh::Anew,
+        },
         load,
         quiet: arguments.quiet,
     };
-    match pipeline::run(&job, &stop) {
-        Ok(summary) => {
-            if !job.quiet {
-                eprintln!("featgen: {}", closing_line(&job, &summary));
-            }
-            Ok(if summary.n_skipped > 0 { Exit::Partial } else { Exit::Done })
-        }
-        Err(error) if matches!(error.downcast_ref(), Some(market::Error::Stopped)) => {
-            eprintln!("featgen: stopped, nothing written");
-            Ok(Exit::Code(STOPPED_BY_SIGNAL))
-        }
-        Err(error) => Err(error),
+    let summary = pipeline::run(&job, &|| true)?;
+    if !summary::is_stdout(&job.output) {
+        skipped::write(&job.output, &summary.written.skipped)?;
     }
+    if arguments.json {
+        let line = summary::json(&job, &summary)?;
+        let mut out: Box<dyn Write> =
+            if summary::is_stdout(&job.output) { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+        writeln!(out, "{line}")?;
+    } else if !job.quiet {
+        eprintln!("featgen: {}", summary::line(&job, &summary));
+    }
+    Ok(if summary.written.skipped.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+/// Refuses options that make no sense together.
+fn fits_together(arguments: &MakeArguments, output: &Path) -> Result<(), UsageError> {
+    let is_parquet = arguments.format == Format::Parquet;
+    let problem = if output.as_os_str() == "-" && is_parquet {
+        "Parquet cannot be written to a pipe (choose --format ipc or csv, or name a file with -o)"
+    } else if arguments.partition && !is_parquet {
+        "--partition: parts are Parquet files (leave out --format)"
+    } else if arguments.append && !arguments.partition {
+        "--append: adds to a partition (add --partition, and name its folder with -o)"
+    } else if arguments.update && !is_parquet {
+        "--update: only Parquet files know how they were made (leave out --format or --update)"
+    } else if arguments.partition && output.is_file() {
+        "--partition: the output is a file (name a folder with -o)"
+    } else if !arguments.partition && output.is_dir() {
+        "the output is a folder (name a file with -o, or add --partition)"
+    } else {
+        return Ok(());
+    };
+    Err(UsageError(if output.as_os_str() == "-" {
+        problem.to_owned()
+    } else {
+        format!("{}: {problem}", output.display())
+    }))
+}
+
+/// Threads beyond several a core only cost memory, and thousands of them fail where the machine says no.
+fn start_threads(n: usize, quiet: bool) -> anyhow::Result<()> {
+    let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = (4 * n_cores).max(64);
+    if n > most && !quiet {
+        eprintln!(
+            "featgen: --threads {n}: {n_cores} cores keep no more than {most} threads busy, so {most} are used"
+        );
+    }
+    rayon::ThreadPoolBuilder::new().num_threads(n.min(most)).build_global().context("--threads")
 }
 
 /// The list that `--features` gives, or that stands in the file that it names.
@@ -105,22 +141,17 @@ fn verify(
     seed: u64,
 ) -> anyhow::Result<Exit> {
     let specification = specification_of(features)?;
-    let stop = stop_on_signal()?;
-    let go_on = || !stop.load(std::sync::atomic::Ordering::Relaxed);
     let inputs = inputs::input_files(&bars.inputs)?;
-    let scan = market::scan(&inputs, &load_options(bars)?, &go_on)?;
+    let scan = market::scan(&inputs, &load_options(bars)?, &|| true)?;
     let features = specification::parse(&specification, scan.bar_seconds < 86_400)
         .map_err(|message| UsageError(format!("--features: {message}")))?;
     let plan = Plan::new(features);
     let others = pipeline::others(&plan, &scan)?;
     for place in 0..scan.n_symbols() {
-        let (bars, _) = scan.bars(place)?;
+        let (bars, _) = scan.peek(place)?;
         let frame = Frame { bars: &bars, bar_seconds: scan.bar_seconds, others: &others };
         let places = verify::places(&bars, n_places, seed);
-        let found = verify::look_ahead(&plan, &frame, &places, &go_on)?;
-        if !go_on() {
-            return Err(market::Error::Stopped.into());
-        }
+        let found = verify::look_ahead(&plan, &frame, &places, &|| true)?;
         if let Some(found) = found {
             anyhow::bail!("{}: {found}", bars.symbol);
         }
@@ -135,55 +166,21 @@ fn verify(
     Ok(Exit::Done)
 }
 
-/// What shells report for a program that Ctrl-C ended.
-const STOPPED_BY_SIGNAL: u8 = 130;
-
-/// A flag that Ctrl-C, a closed terminal or a polite kill raises. The second one ends the program at once.
-fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        let code = i32::from(STOPPED_BY_SIGNAL);
-        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&stop))
-            .context("signals")?;
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
-    }
-    Ok(stop)
-}
-
-fn closing_line(job: &Job, summary: &Summary) -> String {
-    let plural = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-    let skipped = match summary.n_skipped {
-        0 => String::new(),
-        n => format!(", {} left out ({})", plural(n, "file"), skipped::path_of(&job.output).display()),
-    };
-    format!(
-        "{}: {}, {} rows, {}, {:.2} s, {:.1} MB/s in, {:.1} MB out, {}, {}{skipped}",
-        job.output.display(),
-        plural(summary.n_symbols, "symbol"),
-        summary.n_rows,
-        plural(summary.n_features, "feature"),
-        summary.seconds,
-        summary.input_bytes as f64 / 1e6 / summary.seconds,
-        summary.output_bytes as f64 / 1e6,
-        summary.provenance,
-        plural(summary.n_warnings, "warning"),
-    )
-}
-
 fn load_options(bars: BarArguments) -> anyhow::Result<LoadOptions> {
-    let close = bars.session_close;
-    let session_close = market::timestamp::parse_time(&close)
-        .filter(|(_, rest)| rest.is_empty())
-        .map(|(time, _)| time)
-        .ok_or_else(|| UsageError(format!("--session-close: \"{close}\" is not a time such as 15:30")))?;
+    let time_of = |text: String| {
+        let time = market::timestamp::parse_time(&text).filter(|(_, rest)| rest.is_empty());
+        time.map(|(time, _)| time)
+            .ok_or_else(|| UsageError(format!("--session-close: \"{text}\" is not a time such as 15:30")))
+    };
     Ok(LoadOptions {
+        columns: bars.columns.unwrap_or_default(),
         symbol: bars.symbol,
         timezone: bars.timezone,
         stamp: bars.stamp.map(|stamp| match stamp {
             cli::Stamp::Open => StampMeaning::Open,
             cli::Stamp::Close => StampMeaning::Close,
         }),
-        session_close,
+        session_close: bars.session_close.map(time_of).transpose()?,
         dedup: match bars.dedup {
             None => Dedup::Error,
             Some(cli::Dedup::First) => Dedup::First,
@@ -193,6 +190,11 @@ fn load_options(bars: BarArguments) -> anyhow::Result<LoadOptions> {
         bad_rows: match bars.bad_rows {
             cli::BadRows::Error => BadRows::Error,
             cli::BadRows::Skip => BadRows::Skip,
+        },
+        splits: bars.splits.as_deref().map(Splits::read).transpose()?,
+        fill: match bars.fill {
+            cli::Fill::None => Fill::None,
+            cli::Fill::Session => Fill::Session,
         },
         source: bars.source,
         is_strict: bars.strict,

@@ -11,6 +11,7 @@ use market::temporary::Temporary;
 use market::{FileInfo, Provenance, SymbolFeatures};
 
 use crate::cli::Format;
+use crate::record::RECORD_KEY;
 
 /// An output that is being written. Dropped before [`Sink::finish`], it leaves no file.
 pub enum Sink {
@@ -104,10 +105,14 @@ impl Sink {
         Ok(())
     }
 
-    /// Ends the output and gives the file its name. Returns its size in bytes, 0 for standard output.
-    pub fn finish(self, info: &FileInfo) -> anyhow::Result<u64> {
+    /// Ends the output and gives the file its name. Returns its size in bytes, 0 for standard output. `record` is
+    /// how it was made, for a file that can be brought up to date.
+    pub fn finish(self, info: &FileInfo, record: &str) -> anyhow::Result<u64> {
         match self {
-            Self::Parquet(writer) => Ok(writer.finish(info)?),
+            Self::Parquet(mut writer) => {
+                writer.note(RECORD_KEY, record.to_owned());
+                Ok(writer.finish(info)?)
+            }
             Self::Ipc(writer, target) => {
                 writer.finish()?;
                 target.finish()
