@@ -2,13 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+mod rules;
+
+pub use rules::{ActionKind, Fill, MarketName, RewardKind, RuleArguments, RuleSet, Short, StartKind};
+
+use clap::{Args, Parser, Subcommand};
 
 /// Serves a batched multi-core trading environment.
 ///
 /// Loads feature files that featgen made, and serves any number of environments over them on standard input and
-/// output, or on a Unix socket. Order fills are at the next bar's open, rewards are changes of log equity net of
-/// every cost, and features are scaled by training days alone. A learner that starts envpool as its child needs
+/// output, or on a Unix socket. Unless asked otherwise, orders fill at the next bar's open, rewards are changes of log
+/// equity net of every cost, and features are scaled by training days alone. A learner that starts envpool as its child needs
 /// nothing else.
 #[derive(Debug, Parser)]
 #[command(
@@ -38,6 +42,7 @@ pub struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   envpool describe features.parquet --market nse --test-days 30    what would be served?
+  train ppo -- envpool features.parquet --actions position --fill next-close --costs broker.toml
   train ppo -- envpool features.parquet --market nse --test-days 30
   envpool features.parquet --envs 1024 --listen unix:/tmp/envpool.sock
   train ppo -- envpool --env ou:rho=0.95,cost=0.1                  a market whose best policy is known";
@@ -63,39 +68,6 @@ pub enum Command {
     },
 }
 
-/// A market whose rules are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum MarketName {
-    /// National Stock Exchange of India: intraday bars pay intraday charges, may be short and are squared off;
-    /// daily bars pay delivery charges and are long only.
-    Nse,
-    /// 10 basis points an order, short positions allowed.
-    None,
-}
-
-/// Whether positions may be negative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Short {
-    /// They may.
-    Allow,
-    /// They may not.
-    Forbid,
-}
-
-/// What an action is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ActionKind {
-    /// One of the target positions in --levels.
-    Discrete,
-}
-
-/// What a step pays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RewardKind {
-    /// The logarithm of equity over equity a bar before, net of every cost.
-    LogReturn,
-}
-
 /// What to serve.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
@@ -111,77 +83,9 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub envs: u32,
 
-    /// Take the rules and costs of a market; options below overrule it.
-    #[arg(long, value_enum, default_value_t = MarketName::None, help_heading = "Rules")]
-    pub market: MarketName,
-
-    /// What an action is.
-    #[arg(long, value_enum, default_value_t = ActionKind::Discrete, help_heading = "Rules")]
-    pub actions: ActionKind,
-
-    /// Target positions as fractions of equity, ascending from -1 to 1 [default: -1,0,1, or 0,1 without shorts].
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        allow_hyphen_values = true,
-        help_heading = "Rules"
-    )]
-    pub levels: Option<Vec<f64>>,
-
-    /// What orders are charged: none, bps:N, nse-delivery or nse-intraday [default: bps:10, or the market's].
-    #[arg(long, value_name = "MODEL", help_heading = "Rules")]
-    pub costs: Option<String>,
-
-    /// How much worse than the bar's price fills are, in basis points.
-    #[arg(
-        long,
-        value_name = "BPS",
-        default_value_t = 0.0,
-        allow_negative_numbers = true,
-        help_heading = "Rules"
-    )]
-    pub slippage_bps: f64,
-
-    /// Whether positions may be negative [default: allow, or the market's].
-    #[arg(long, value_enum, help_heading = "Rules")]
-    pub short: Option<Short>,
-
-    /// Close positions at each session's last bar.
-    #[arg(long, overrides_with = "no_square_off", help_heading = "Rules")]
-    pub square_off: bool,
-
-    /// Keep positions overnight, whatever the market's rule.
-    #[arg(long, overrides_with = "square_off", help_heading = "Rules")]
-    pub no_square_off: bool,
-
-    /// Trade whole shares only.
-    #[arg(long, help_heading = "Rules")]
-    pub whole_shares: bool,
-
-    /// Money at the start of an episode.
-    #[arg(
-        long,
-        value_name = "AMOUNT",
-        default_value_t = 100_000.0,
-        allow_negative_numbers = true,
-        help_heading = "Rules"
-    )]
-    pub capital: f64,
-
-    /// The fraction of the capital at which an account is ruined and its episode ends.
-    #[arg(
-        long,
-        value_name = "FRACTION",
-        default_value_t = 0.1,
-        allow_negative_numbers = true,
-        help_heading = "Rules"
-    )]
-    pub ruin: f64,
-
-    /// What a step pays.
-    #[arg(long, value_enum, default_value_t = RewardKind::LogReturn, help_heading = "Rules")]
-    pub reward: RewardKind,
+    /// What an account may do, what that costs, and what it earns.
+    #[command(flatten)]
+    pub rules: RuleArguments,
 
     /// Steps in a training episode: a number, session or full [default: 512, less if the data is short].
     ///
@@ -189,6 +93,10 @@ pub struct Serve {
     /// day; session plays whole sessions; full plays on to the end of the days.
     #[arg(long, value_name = "N|session|full", help_heading = "Episodes")]
     pub episode_len: Option<String>,
+
+    /// Where training episodes start.
+    #[arg(long, value_enum, default_value_t = StartKind::Random, help_heading = "Episodes")]
+    pub start: StartKind,
 
     /// Rows of features in an observation.
     #[arg(long, value_name = "ROWS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096), help_heading = "Episodes")]
@@ -201,6 +109,15 @@ pub struct Serve {
     /// Hold out N trading dates before those, to choose among policies.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Episodes")]
     pub validation_days: u32,
+
+    /// Leave out N trading dates before each held-out part, so that nothing learnt borders on what judges it.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Episodes")]
+    pub embargo: u32,
+
+    /// How features are scaled: fit, none, or a scaler.json that train wrote [default: fit, z-scores of the training
+    /// days; none for stock-trading-env2].
+    #[arg(long, value_name = "fit|none|FILE", help_heading = "Episodes")]
+    pub scaler: Option<String>,
 
     /// The seed that sessions without their own are keyed with.
     #[arg(long, value_name = "SEED", default_value_t = 1)]
@@ -234,12 +151,12 @@ mod tests {
     fn the_last_of_two_contrary_flags_counts() {
         let parse = |flags: &[&str]| {
             let serve = Arguments::try_parse_from([&["envpool", "a"], flags].concat()).unwrap().serve;
-            (serve.square_off, serve.no_square_off)
+            (serve.rules.square_off, serve.rules.no_square_off)
         };
         assert_eq!(parse(&["--square-off", "--no-square-off"]), (false, true));
         assert_eq!(parse(&["--no-square-off", "--square-off"]), (true, false));
         let levels =
-            Arguments::try_parse_from(["envpool", "a", "--levels", "-1,-0.5,1"]).unwrap().serve.levels;
+            Arguments::try_parse_from(["envpool", "a", "--levels", "-1,-0.5,1"]).unwrap().serve.rules.levels;
         assert_eq!(levels, Some(vec![-1.0, -0.5, 1.0]));
     }
 }

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use cli::UsageError;
-use trading_env::{AnyEnvironment, CostModel, EpisodeLength, PortfolioRules};
+use trading_env::{AnyEnvironment, EpisodeLength, PortfolioRules, Start, StockTradingEnv2Rules};
 
-use crate::cli::{MarketName, Serve, Short};
+use crate::cli::{RuleSet, Serve, StartKind};
+use crate::rules::RuleOptions;
 
 /// Steps in a training episode unless somebody says otherwise. Long enough to hold several sessions, so that
 /// what a policy does overnight is learnt too; short enough that starts cover the data.
@@ -31,6 +32,12 @@ pub struct Config {
     pub test_days: u32,
     /// Trading dates held out before those.
     pub validation_days: u32,
+    /// Trading dates left out before each of the two.
+    pub embargo_days: u32,
+    /// Where training episodes start.
+    pub start: Start,
+    /// How features are scaled.
+    pub scaler: ScalerSource,
     /// The seed of sessions.
     pub seed: u64,
     /// Threads that step.
@@ -38,18 +45,24 @@ pub struct Config {
     rules: RuleOptions,
 }
 
+/// How features are scaled.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ScalerSource {
+    /// By z-scores of the training days.
+    Fit,
+    /// Not at all.
+    Unscaled,
+    /// As a file says that was written before.
+    File(PathBuf),
+}
+
+/// Whose rules an account follows.
 #[derive(Debug, Clone)]
-struct RuleOptions {
-    market: MarketName,
-    levels: Option<Vec<f64>>,
-    costs: Option<CostModel>,
-    short: Option<Short>,
-    square_off: Option<bool>,
-    slippage_bps: f64,
-    whole_shares: bool,
-    capital: f64,
-    ruin: f64,
-    window: usize,
+pub enum Rules {
+    /// Target positions.
+    Portfolio(Box<PortfolioRules>),
+    /// Those of the Python environment of that name, and the column of its prices.
+    StockTradingEnv2(StockTradingEnv2Rules, String),
 }
 
 impl Config {
@@ -57,12 +70,6 @@ impl Config {
     pub fn new(arguments: &Serve) -> Result<Self> {
         let usage = |flag: &str, error: &dyn std::fmt::Display| UsageError(format!("{flag}: {error}"));
         let known = arguments.env.as_deref().map(AnyEnvironment::parse_known).transpose();
-        let costs = arguments.costs.as_deref().map(CostModel::parse).transpose();
-        let square_off = match (arguments.square_off, arguments.no_square_off) {
-            (true, _) => Some(true),
-            (_, true) => Some(false),
-            _ => None,
-        };
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Ok(Self {
             features: arguments.features.clone(),
@@ -71,61 +78,35 @@ impl Config {
             episode_length: arguments.episode_len.as_deref().map(parse_length).transpose()?,
             test_days: arguments.test_days,
             validation_days: arguments.validation_days,
+            embargo_days: arguments.embargo,
+            start: match arguments.start {
+                StartKind::Random => Start::Random,
+                StartKind::First => Start::First,
+                StartKind::EverySession => Start::EverySession,
+            },
+            scaler: match arguments.scaler.as_deref() {
+                Some("fit") => ScalerSource::Fit,
+                Some("none") => ScalerSource::Unscaled,
+                Some(path) => ScalerSource::File(path.into()),
+                None if arguments.rules.rule_set == RuleSet::StockTradingEnv2 => ScalerSource::Unscaled,
+                None => ScalerSource::Fit,
+            },
             seed: arguments.seed,
             n_threads: arguments.threads.map_or(cores, |threads| threads as usize),
-            rules: RuleOptions {
-                market: arguments.market,
-                levels: arguments.levels.clone(),
-                costs: costs.map_err(|error| usage("--costs", &error))?,
-                short: arguments.short,
-                square_off,
-                slippage_bps: arguments.slippage_bps,
-                whole_shares: arguments.whole_shares,
-                capital: arguments.capital,
-                ruin: arguments.ruin,
-                window: arguments.window as usize,
-            },
+            rules: RuleOptions::new(arguments)?,
         })
     }
 
     /// The rules of the account for bars that are, or are not, parts of a session: the market's, overruled by
     /// what was asked for by name.
-    pub fn rules(&self, is_intraday: bool) -> Result<PortfolioRules> {
-        let options = &self.rules;
-        let market = match options.market {
-            MarketName::Nse => PortfolioRules::nse(is_intraday)?,
-            MarketName::None => PortfolioRules::default(),
-        };
-        let allows_short = options.short.map_or(market.allows_short(), |short| short == Short::Allow);
-        let levels = match &options.levels {
-            Some(levels) if !allows_short && levels.iter().any(|&level| level < 0.0) => {
-                let text = format!("--levels {levels:?} holds short positions, which these rules forbid");
-                return Err(
-                    UsageError(format!("{text} (drop them, or allow them with --short allow)")).into()
-                );
-            }
-            Some(levels) => levels.clone(),
-            None if allows_short => vec![-1.0, 0.0, 1.0],
-            None => vec![0.0, 1.0],
-        };
-        let rules = PortfolioRules {
-            levels,
-            costs: options.costs.unwrap_or(market.costs),
-            slippage_bps: options.slippage_bps,
-            square_off: options.square_off.unwrap_or(market.square_off),
-            whole_shares: options.whole_shares,
-            capital: options.capital,
-            ruin: options.ruin,
-            window: options.window,
-        };
-        rules.validate().map_err(|error| UsageError(error.to_string()))?;
-        Ok(rules)
+    pub fn rules(&self, is_intraday: bool) -> Result<Rules> {
+        self.rules.rules(is_intraday, self.episode_length)
     }
 
     /// What amounts of money are in.
     pub fn currency(&self, timezone: &str) -> &'static str {
         let is_india = matches!(timezone, "Asia/Kolkata" | "Asia/Calcutta" | "+05:30");
-        if self.rules.market == MarketName::Nse || is_india { "INR" } else { "" }
+        if self.rules.is_nse() || is_india { "INR" } else { "" }
     }
 
     /// The length of training episodes over symbols of which the longest has `n_steps` steps to train on.
@@ -157,29 +138,6 @@ mod tests {
         Config::new(&Arguments::try_parse_from([&["envpool", "a.parquet"], flags].concat()).unwrap().serve)
     }
 
-    fn check_rules(flags: &[&str], is_intraday: bool, levels: &[f64], costs: &str, square_off: bool) {
-        let rules = config(flags).unwrap().rules(is_intraday).unwrap();
-        assert_eq!((rules.levels.as_slice(), rules.square_off), (levels, square_off), "{flags:?}");
-        assert_eq!(rules.costs.to_string(), costs, "{flags:?}");
-    }
-
-    #[test]
-    fn the_market_sets_the_rules_and_options_overrule_it() {
-        let nse = ["--market", "nse"];
-        check_rules(&[], true, &[-1.0, 0.0, 1.0], "bps:10", false);
-        check_rules(&nse, true, &[-1.0, 0.0, 1.0], "nse-intraday", true);
-        check_rules(&nse, false, &[0.0, 1.0], "nse-delivery", false);
-        check_rules(&[&nse[..], &["--short", "forbid"]].concat(), true, &[0.0, 1.0], "nse-intraday", true);
-        check_rules(
-            &[&nse[..], &["--no-square-off"]].concat(),
-            true,
-            &[-1.0, 0.0, 1.0],
-            "nse-intraday",
-            false,
-        );
-        check_rules(&["--costs", "none", "--levels=-1,1"], true, &[-1.0, 1.0], "none", false);
-    }
-
     #[test]
     fn values_that_make_no_sense_name_their_flag() {
         let error = |flags: &[&str]| match config(flags) {
@@ -194,6 +152,18 @@ mod tests {
             (&["--capital", "-5"], "capital"),
             (&["--slippage-bps", "nan"], "slippage"),
             (&["--levels", "0"], "levels"),
+            (&["--leverage", "0"], "leverage"),
+            (&["--borrow-bps-per-year", "-1"], "borrowing"),
+            (&["--actions", "position", "--levels=0,1"], "--levels"),
+            (&["--sharpe-rate", "0.1"], "--sharpe-rate"),
+            (&["--reward", "differential-sharpe", "--sharpe-rate", "2"], "Sharpe"),
+            (&["--lags", "3"], "--lags"),
+            (&["--rules", "stock-trading-env2", "--leverage", "2"], "--leverage"),
+            (&["--rules", "stock-trading-env2", "--square-off"], "--square-off"),
+            (&["--rules", "stock-trading-env2", "--market", "nse"], "--market"),
+            (&["--rules", "stock-trading-env2", "--costs", "nse-delivery"], "--costs"),
+            (&["--rules", "stock-trading-env2", "--episode-len", "session"], "--episode-len"),
+            (&["--rules", "stock-trading-env2", "--buy-threshold", "-0.5"], "thresholds"),
         ] {
             let error = error(flags);
             assert!(error.to_string().contains(named), "{flags:?}: {error}");

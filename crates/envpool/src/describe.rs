@@ -17,10 +17,11 @@ pub fn write(served: &Served, out: &mut impl Write) -> io::Result<()> {
     let observation = &spec.observation;
     writeln!(
         out,
-        "observation   {} numbers: {} rows × {} features + {} of the account",
+        "observation   {} numbers: {} rows × {} features{} + {} of the account",
         observation.len,
         observation.window,
         observation.features.len(),
+        if observation.feature_major { ", feature by feature," } else { "" },
         observation.account.len()
     )?;
     writeln!(out, "  features    {}", shortened(&observation.features))?;
@@ -62,7 +63,8 @@ fn write_market(market: &Market, served: &Served, out: &mut impl Write) -> io::R
     let yes = |flag: bool| if flag { "yes" } else { "no" };
     writeln!(
         out,
-        "rules         {} fills, costs {}, slippage {} bp, short {}, square-off {}, whole shares {}",
+        "rules         {}: {} fills, costs {}, slippage {} bp, short {}, square-off {}, whole shares {}",
+        rules.name,
         rules.fill,
         rules.costs,
         rules.slippage_bps,
@@ -72,20 +74,31 @@ fn write_market(market: &Market, served: &Served, out: &mut impl Write) -> io::R
     )?;
     writeln!(
         out,
-        "account       {} {}, ruined at {} of it; reward {}; buy and hold pays {}",
-        rules.capital, rules.currency, rules.ruin, rules.reward, rules.hold_costs
+        "account       {} {}, ruined at {} of it; leverage {}, borrowing at {} bp a year; reward {}; buy and hold pays {}",
+        rules.capital,
+        rules.currency,
+        rules.ruin,
+        rules.leverage,
+        rules.borrow_bps_per_year,
+        rules.reward,
+        rules.hold_costs
     )?;
-    match served.episode_length() {
-        Some(EpisodeLength::Bars(steps)) => writeln!(out, "episodes      {steps} steps, random starts")?,
-        Some(EpisodeLength::Session) => writeln!(out, "episodes      one session, random")?,
-        Some(EpisodeLength::Full) => writeln!(out, "episodes      to the end of the days, random starts")?,
-        None => {}
+    if let (Some(length), Some(start)) = (served.episode_length(), served.start()) {
+        match length {
+            EpisodeLength::Bars(steps) => writeln!(out, "episodes      {steps} steps, {start}")?,
+            EpisodeLength::Session => writeln!(out, "episodes      one session, {start}")?,
+            EpisodeLength::Full => writeln!(out, "episodes      to the end of the days, {start}")?,
+        }
     }
     if let Some(data) = served.data() {
         writeln!(
             out,
-            "scaler        z-scores of {} rows, clipped to ±{}",
-            data.scaler.n_rows, data.scaler.clip
+            "scaler        {}",
+            match &market.scaler {
+                None => "none: features are shown as they are".into(),
+                Some(scaler) =>
+                    format!("z-scores, clipped to ±{}; {} training rows", scaler.clip, data.scaler.n_rows),
+            }
         )?;
     }
     Ok(())

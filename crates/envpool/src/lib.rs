@@ -1,9 +1,11 @@
 //! Serves a batched multi-core trading environment on stdin and stdout or a Unix socket.
 //!
 //! # Layout
-//! - [`cli`]: the command line; [`config`]: the one validated configuration that comes of it.
+//! - [`cli`]: the command line; [`config`]: the one validated configuration that comes of it; [`rules`]: the
+//!   rules in it.
 //! - [`load`]: feature files into one table.
-//! - [`served`]: what is served: data, rules, split, and the specification that clients get.
+//! - [`served`]: what is served: data, rules, split; [`specification`]: what clients get to know of it;
+//!   [`scaling`]: how features are scaled.
 //! - [`session`]: one batch of environments and its slab; [`snapshot`]: its whole state in bytes.
 //! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.
 //! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal.
@@ -13,11 +15,14 @@ pub mod client;
 pub mod config;
 pub mod describe;
 pub mod load;
+pub mod rules;
 pub mod run;
+pub mod scaling;
 pub mod served;
 pub mod session;
 pub mod snapshot;
 pub mod socket;
+pub mod specification;
 pub mod stdio;
 pub mod stop;
 

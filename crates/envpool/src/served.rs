@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use cli::UsageError;
-use market::{FeatureTable, Provenance};
+use market::FeatureTable;
 use trading_env::portfolio::ACCOUNT_NAMES;
+use trading_env::stock_trading_env2::Prices;
 use trading_env::{
-    ActionSpace, AnyEnvironment, Costs, EnvError, EpisodeLength, EpisodeRules, MarketData, Portfolio,
-    PortfolioRules, Scaler, SessionRange, Split, Start,
+    AnyEnvironment, EnvError, EpisodeLength, EpisodeRules, MarketData, Portfolio, PortfolioRules,
+    SessionRange, Split, Start, StockTradingEnv2, StockTradingEnv2Rules,
 };
 use wire::message::{ErrorCode, Refusal};
 use wire::spec::{self, Spec};
 use wire::{Episode, Open, Range};
 
-use crate::config::Config;
+use crate::config::{Config, Rules};
+use crate::scaling;
+use crate::specification::{action_spec, cost_kinds, market_spec};
 
 /// The most sessions that one client may have open: enough to train and to judge several baselines at once.
 const MAX_SESSIONS: u32 = 32;
@@ -31,15 +34,27 @@ pub struct Served {
 #[derive(Debug)]
 enum Source {
     Known(AnyEnvironment),
-    Market { data: Arc<MarketData>, rules: Box<PortfolioRules>, split: Split, length: EpisodeLength },
+    Market { data: Arc<MarketData>, rules: MarketRules, split: Split, length: EpisodeLength, start: Start },
+}
+
+/// Whose rules the account follows, with what they need.
+#[derive(Debug)]
+enum MarketRules {
+    Portfolio(Box<PortfolioRules>),
+    StockTradingEnv2(StockTradingEnv2Rules, Arc<Prices>),
 }
 
 impl Served {
     /// An environment with a known answer.
     pub fn known(environment: AnyEnvironment, config: &Config) -> Self {
         let names = environment.observation_names();
-        let observation =
-            spec::Observation { len: names.len() as u32, window: 1, features: names, account: Vec::new() };
+        let observation = spec::Observation {
+            len: names.len() as u32,
+            window: 1,
+            features: names,
+            account: Vec::new(),
+            feature_major: false,
+        };
         let spec = Spec {
             environment: environment.name(),
             observation,
@@ -53,29 +68,47 @@ impl Served {
         Self { spec, source: Source::Known(environment) }
     }
 
-    /// The portfolio over `table`.
+    /// The rules of `config` over `table`.
     pub fn market(table: &FeatureTable, config: &Config) -> Result<Self> {
         let n_sessions = table.info.calendar.len();
-        let split = Split::new(n_sessions, config.validation_days, config.test_days)
-            .map_err(|error| UsageError(format!("--test-days, --validation-days: {error}")))?;
+        let split = Split::new(n_sessions, config.validation_days, config.test_days, config.embargo_days)
+            .map_err(|error| UsageError(format!("--test-days, --validation-days, --embargo: {error}")))?;
         let rules = config.rules(table.info.is_intraday())?;
-        let scaler = Scaler::fit(table, split.train);
+        let (scaler, scaler_spec) = scaling::scaler(table, split.train, &config.scaler)?;
         let data = Arc::new(MarketData::new(table, scaler));
         let longest = data.symbols.iter().map(|symbol| split.train.rows_of(&symbol.session).len()).max();
         let length = config.episode_length(longest.unwrap_or(0) as u32);
-        let digest = market::digest::table_sha256(table);
-        let market = market_spec(table, config, &rules, split, &data.scaler, digest)?;
-        let environment = Portfolio::new(data.clone(), rules.clone(), training(split, length))?;
+        let market = market_spec(table, config, &rules, split, scaler_spec, data.digest.clone());
+        let (window, account, rules) = match rules {
+            Rules::Portfolio(rules) => {
+                (rules.window, ACCOUNT_NAMES.map(String::from).into(), MarketRules::Portfolio(rules))
+            }
+            Rules::StockTradingEnv2(rules, column) => {
+                let prices = Prices::new(table, &column)
+                    .map_err(|error| UsageError(format!("--price-column: {error}")))?;
+                let window = rules.lags as usize + 1;
+                (window, Vec::new(), MarketRules::StockTradingEnv2(rules, Arc::new(prices)))
+            }
+        };
+        let training =
+            EpisodeRules { range: split.train, start: config.start, length, liquidate_at_end: false };
+        let environment = rules.environment(&data, training, false)?;
+        let observation_len = environment.observation_len();
+        ensure!(
+            observation_len <= 1 << 20,
+            "an observation of {observation_len} numbers (take a smaller --window or --lags)"
+        );
         let n_symbols = data.symbols.len() as u32;
         let spec = Spec {
-            environment: "portfolio".into(),
+            environment: environment.name(),
             observation: spec::Observation {
-                len: trading_env::Environment::observation_len(&environment) as u32,
-                window: rules.window as u32,
+                len: observation_len as u32,
+                window: window as u32,
                 features: data.feature_names.clone(),
-                account: ACCOUNT_NAMES.map(String::from).into(),
+                account,
+                feature_major: matches!(rules, MarketRules::StockTradingEnv2(..)),
             },
-            action: action_spec(&trading_env::Environment::action_space(&environment), &rules.levels),
+            action: action_spec(&environment.action_space(), rules.levels()),
             seed: config.seed,
             // A held-out evaluation plays one environment a symbol.
             max_envs: config.n_envs.max(n_symbols),
@@ -83,12 +116,7 @@ impl Served {
             cost_kinds: cost_kinds(),
             market: Some(market),
         };
-        ensure!(
-            spec.observation.len <= 1 << 20,
-            "--window: an observation of {} numbers",
-            spec.observation.len
-        );
-        Ok(Self { spec, source: Source::Market { data, rules: Box::new(rules), split, length } })
+        Ok(Self { spec, source: Source::Market { data, rules, split, length, start: config.start } })
     }
 
     /// The market's data, where there is any.
@@ -96,6 +124,16 @@ impl Served {
         match &self.source {
             Source::Known(_) => None,
             Source::Market { data, .. } => Some(data),
+        }
+    }
+
+    /// Where training episodes start, in words.
+    pub fn start(&self) -> Option<&'static str> {
+        match &self.source {
+            Source::Known(_) | Source::Market { rules: MarketRules::StockTradingEnv2(..), .. } => None,
+            Source::Market { start: Start::Random, .. } => Some("random starts"),
+            Source::Market { start: Start::First, .. } => Some("from the first day on"),
+            Source::Market { start: Start::EverySession, .. } => Some("each from the start of a session on"),
         }
     }
 
@@ -109,16 +147,16 @@ impl Served {
 
     /// The environment that `open` asks for.
     pub fn environment(&self, open: &Open) -> Result<AnyEnvironment, Refusal> {
-        let (data, rules, split, length) = match &self.source {
+        let (data, rules, split, length, start) = match &self.source {
             // An environment without a market has no days, no account and one kind of start.
             Source::Known(environment) => return Ok(environment.clone()),
-            Source::Market { data, rules, split, length } => (data, rules, split, *length),
+            Source::Market { data, rules, split, length, start } => (data, rules, split, *length, *start),
         };
         let refuse = |error: EnvError| Refusal { code: ErrorCode::BadOpen, text: error.to_string() };
         let episodes = EpisodeRules {
             range: days(split, open.range)?,
             start: match open.start {
-                wire::Start::Random => Start::Random,
+                wire::Start::Random => start,
                 wire::Start::First => Start::First,
             },
             length: match open.episode {
@@ -129,17 +167,42 @@ impl Served {
             },
             liquidate_at_end: open.liquidate_at_end,
         };
-        let mut rules = PortfolioRules::clone(rules);
-        if open.hold_account {
-            rules = rules.for_holding().map_err(refuse)?;
-        }
-        let portfolio = Portfolio::new(data.clone(), rules, episodes).map_err(refuse)?;
-        Ok(AnyEnvironment::Portfolio(Box::new(portfolio)))
+        rules.environment(data, episodes, open.hold_account).map_err(refuse)
     }
 }
 
-fn training(split: Split, length: EpisodeLength) -> EpisodeRules {
-    EpisodeRules { range: split.train, start: Start::Random, length, liquidate_at_end: false }
+impl MarketRules {
+    /// The environment of one session; with `holds`, that of an account that buys once.
+    fn environment(
+        &self,
+        data: &Arc<MarketData>,
+        episodes: EpisodeRules,
+        holds: bool,
+    ) -> Result<AnyEnvironment, EnvError> {
+        let data = Arc::clone(data);
+        Ok(match self {
+            Self::Portfolio(rules) => {
+                let rules = PortfolioRules::clone(rules);
+                let rules = if holds { rules.for_holding() } else { rules };
+                AnyEnvironment::Portfolio(Box::new(Portfolio::new(data, rules, episodes)?))
+            }
+            Self::StockTradingEnv2(rules, prices) => {
+                let rules = StockTradingEnv2Rules { holds, ..rules.clone() };
+                let EpisodeRules { range, liquidate_at_end, .. } = episodes;
+                let environment =
+                    StockTradingEnv2::new(data, prices.clone(), rules, range, liquidate_at_end)?;
+                AnyEnvironment::StockTradingEnv2(Box::new(environment))
+            }
+        })
+    }
+
+    /// What the choices of discrete actions mean.
+    fn levels(&self) -> &[f64] {
+        match self {
+            Self::Portfolio(rules) => rules.targets.levels(),
+            Self::StockTradingEnv2(..) => &[],
+        }
+    }
 }
 
 fn days(split: &Split, range: Range) -> Result<SessionRange, Refusal> {
@@ -159,76 +222,6 @@ fn days(split: &Split, range: Range) -> Result<SessionRange, Refusal> {
             }),
         },
     }
-}
-
-fn action_spec(space: &ActionSpace, levels: &[f64]) -> spec::ActionSpace {
-    match space {
-        ActionSpace::Discrete { n_choices } => {
-            spec::ActionSpace::Discrete { n: *n_choices, levels: levels.to_vec() }
-        }
-        _ => unreachable!("every environment so far has discrete actions"),
-    }
-}
-
-fn cost_kinds() -> Vec<String> {
-    Costs::KINDS.map(String::from).into()
-}
-
-fn market_spec(
-    table: &FeatureTable,
-    config: &Config,
-    rules: &PortfolioRules,
-    split: Split,
-    scaler: &Scaler,
-    data_digest: String,
-) -> Result<spec::Market> {
-    let info = &table.info;
-    let days = |range: SessionRange| spec::Days { first: range.first as u32, last: range.last as u32 };
-    let kind = match &info.provenance {
-        Provenance::Simulated { .. } => "simulated",
-        Provenance::Real { .. } => "real",
-        Provenance::Unlabelled => "unlabelled",
-    };
-    let costs_in_words = |costs: trading_env::CostModel| match costs.in_force_since() {
-        Some(date) => format!("{costs}, rates of {date}"),
-        None => costs.to_string(),
-    };
-    Ok(spec::Market {
-        symbols: table
-            .symbols
-            .iter()
-            .map(|symbol| spec::Symbol { name: symbol.bars.symbol.clone(), rows: symbol.bars.len() as u64 })
-            .collect(),
-        calendar: info.calendar.clone(),
-        bar_seconds: info.bar_seconds,
-        bars_per_year: info.bars_per_year,
-        timezone: info.timezone.clone(),
-        data_digest,
-        feature_specification: info.specification.clone(),
-        provenance: spec::Provenance { kind: kind.into(), label: info.provenance.to_string() },
-        train: days(split.train),
-        validation: split.validation.map(days),
-        test: split.test.map(days),
-        scaler: Some(spec::Scaler {
-            mean: scaler.mean.clone(),
-            deviation: scaler.deviation.clone(),
-            clip: scaler.clip,
-        }),
-        rules: spec::Rules {
-            name: "portfolio".into(),
-            fill: "next-open".into(),
-            costs: costs_in_words(rules.costs),
-            hold_costs: costs_in_words(rules.costs.for_holding()?),
-            slippage_bps: rules.slippage_bps,
-            short: rules.allows_short(),
-            square_off: rules.square_off,
-            whole_shares: rules.whole_shares,
-            capital: rules.capital,
-            currency: config.currency(&info.timezone).into(),
-            ruin: rules.ruin,
-            reward: "log-return".into(),
-        },
-    })
 }
 
 #[cfg(test)]
@@ -261,8 +254,31 @@ pub(crate) mod tests {
         assert_eq!(market.test, Some(spec::Days { first: 16, last: 19 }));
         assert_eq!(market.rules.costs, "nse-intraday, rates of 2024-10-01");
         assert_eq!(market.rules.hold_costs, "nse-delivery, rates of 2024-10-01");
+        assert_eq!((market.rules.fill.as_str(), market.rules.reward.as_str()), ("next-open", "log-return"));
         assert_eq!((market.rules.currency.as_str(), market.provenance.kind.as_str()), ("INR", "simulated"));
         assert_eq!(Spec::from_json(&spec.to_json().unwrap()).unwrap(), spec);
+    }
+
+    #[test]
+    fn the_specification_says_what_actions_are() {
+        let action = |flags: &[&str]| served(flags).spec.action;
+        let numbers =
+            |low: &[f32], high: &[f32]| spec::ActionSpace::Box { low: low.into(), high: high.into() };
+        assert_eq!(action(&["--actions", "position"]), numbers(&[-1.0], &[1.0]));
+        assert_eq!(action(&["--actions", "position", "--short", "forbid"]), numbers(&[0.0], &[1.0]));
+        assert_eq!(action(&["--actions", "direction-size"]), numbers(&[-1.0, 0.0], &[1.0, 1.0]));
+        let served = served(&["--rules", "stock-trading-env2", "--lags", "3", "--test-days", "2"]);
+        assert_eq!(served.spec.action, numbers(&[-1.0, 0.0], &[1.0, 1.0]));
+        assert_eq!((served.spec.observation.len, served.spec.observation.window), (3 * 4, 4));
+        let market = served.spec.market.as_ref().unwrap();
+        assert_eq!((market.rules.name.as_str(), market.scaler.is_none()), ("stock-trading-env2", true));
+        // Every observation has this length, whoever asks for it.
+        for open in [Open::training(2, 1), Open::evaluation(2, Range::Test)] {
+            for hold_account in [false, true] {
+                let environment = served.environment(&Open { hold_account, ..open.clone() }).unwrap();
+                assert_eq!(environment.observation_len(), 12);
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! One batch of environments and the slab that its exchanges fill.
 
-use trading_env::{Actions, AnyBatch, Autoreset, EpisodeStatistics, Outputs, TraceRow};
+use trading_env::{ActionSpace, Actions, AnyBatch, Autoreset, EpisodeStatistics, Outputs, TraceRow};
 use wire::message::{ErrorCode, Opened, Refusal};
-use wire::server::discrete_actions;
+use wire::server::{continuous_actions, discrete_actions};
 use wire::slab::TRACE_COLUMNS;
 use wire::{Finished, Open, Slab, SlabLayout};
 
@@ -102,8 +102,17 @@ impl Session {
         }
         let refuse = |text: String| Refusal { code: ErrorCode::BadAction, text };
         let n_envs = self.batch.n_envs();
-        let choices = discrete_actions(bytes).ok_or_else(|| {
-            refuse(format!("{} bytes of actions for {n_envs} environments (send 4 each)", bytes.len()))
+        let actions = match self.batch.action_space() {
+            ActionSpace::Discrete { .. } => discrete_actions(bytes).map(Actions::Discrete),
+            _ => continuous_actions(bytes).map(Actions::Continuous),
+        };
+        let actions = actions.ok_or_else(|| {
+            let values = self.batch.action_space().len();
+            refuse(format!(
+                "{} bytes of actions for {n_envs} environments (send {} each)",
+                bytes.len(),
+                4 * values
+            ))
         })?;
         let slab = self.slab.split_mut();
         let outputs = Outputs {
@@ -116,7 +125,7 @@ impl Session {
             statistics: &mut self.statistics,
             trace: &mut self.trace,
         };
-        self.batch.step(Actions::Discrete(choices), outputs).map_err(|error| refuse(error.to_string()))?;
+        self.batch.step(actions, outputs).map_err(|error| refuse(error.to_string()))?;
         write_trace(&self.trace, slab.trace);
         self.push_finished();
         Ok(())

@@ -1,6 +1,6 @@
 //! Cash and shares in double precision, and how an order changes them.
 
-use crate::costs::{CostModel, Costs, Side};
+use crate::costs::{Charge, Costs, Side};
 use crate::environment::Fill;
 use crate::snapshot::{Reader, Writer};
 
@@ -15,7 +15,7 @@ const SIZE_MARGIN: f64 = 1e-12;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Terms {
     /// The charges.
-    pub costs: CostModel,
+    pub charge: Charge,
     /// How much worse than the bar's price a fill is, as a fraction of it.
     pub slippage: f64,
     /// Whether shares come whole.
@@ -116,6 +116,17 @@ impl Account {
         Fill { shares: bought, price: fill_price }
     }
 
+    /// The value of what the account owes: shares at `price`, or money.
+    pub fn borrowed(&self, price: f64) -> f64 {
+        if self.shares < 0.0 { -self.shares * price } else { (-self.cash).max(0.0) }
+    }
+
+    /// Pays whoever lent shares or money.
+    pub fn pay_for_borrowing(&mut self, amount: f64) {
+        self.cash -= amount;
+        self.costs.borrowing += amount;
+    }
+
     fn target_shares(&self, level: f64, price: f64, session: i32, terms: &Terms) -> f64 {
         if level == 0.0 {
             return 0.0;
@@ -149,7 +160,7 @@ impl Account {
             (Side::Sell, price * (1.0 - terms.slippage))
         };
         let sells_held_shares = side == Side::Sell && self.shares > 0.0 && session != self.depository_session;
-        let mut costs = terms.costs.charge(side, bought.abs() * fill_price, sells_held_shares);
+        let mut costs = terms.charge.of(side, bought.abs() * fill_price, sells_held_shares);
         costs.slippage = bought.abs() * price * terms.slippage;
         (costs, fill_price)
     }
@@ -158,9 +169,11 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CostModel;
 
     fn terms(costs: &str, slippage_bps: f64, whole_shares: bool) -> Terms {
-        Terms { costs: CostModel::parse(costs).unwrap(), slippage: slippage_bps * 1e-4, whole_shares }
+        let charge = CostModel::parse(costs).unwrap().charges()[0];
+        Terms { charge, slippage: slippage_bps * 1e-4, whole_shares }
     }
 
     #[test]

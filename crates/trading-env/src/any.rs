@@ -8,12 +8,15 @@ use crate::error::{ActionError, EnvError};
 use crate::ou::OrnsteinUhlenbeck;
 use crate::portfolio::Portfolio;
 use crate::probe::Probe;
+use crate::stock_trading_env2::StockTradingEnv2;
 
 /// Any environment.
 #[derive(Debug, Clone)]
 pub enum AnyEnvironment {
     /// Trading.
     Portfolio(Box<Portfolio>),
+    /// Trading by the rules of a Python environment.
+    StockTradingEnv2(Box<StockTradingEnv2>),
     /// Gymnasium's `CartPole-v1`.
     CartPole(CartPole),
     /// A mean-reverting price.
@@ -27,6 +30,8 @@ pub enum AnyEnvironment {
 pub enum AnyBatch {
     /// Trading.
     Portfolio(Box<Batch<Portfolio>>),
+    /// Trading by the rules of a Python environment.
+    StockTradingEnv2(Box<Batch<StockTradingEnv2>>),
     /// Gymnasium's `CartPole-v1`.
     CartPole(Batch<CartPole>),
     /// A mean-reverting price.
@@ -39,6 +44,7 @@ macro_rules! for_any {
     ($kind:ident, $any:expr, $inner:ident => $body:expr) => {
         match $any {
             $kind::Portfolio($inner) => $body,
+            $kind::StockTradingEnv2($inner) => $body,
             $kind::CartPole($inner) => $body,
             $kind::OrnsteinUhlenbeck($inner) => $body,
             $kind::Probe($inner) => $body,
@@ -84,6 +90,9 @@ impl AnyEnvironment {
         match self {
             Self::Portfolio(environment) => {
                 AnyBatch::Portfolio(Box::new(Batch::new(*environment, n_envs, seed, autoreset)))
+            }
+            Self::StockTradingEnv2(environment) => {
+                AnyBatch::StockTradingEnv2(Box::new(Batch::new(*environment, n_envs, seed, autoreset)))
             }
             Self::CartPole(environment) => {
                 AnyBatch::CartPole(Batch::new(environment, n_envs, seed, autoreset))

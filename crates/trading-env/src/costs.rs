@@ -3,12 +3,8 @@
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};
 
-use serde::Deserialize;
-
 use crate::EnvError;
-
-/// The embedded charges of the National Stock Exchange of India.
-const NSE_RATES: &str = include_str!("../rates/nse-2024-10-01.toml");
+use crate::rates::{Holding, RateCard, Rates};
 
 /// Amounts of money by what they were paid for.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -21,22 +17,24 @@ pub struct Costs {
     pub exchange: f64,
     /// The depository.
     pub depository: f64,
+    /// Whoever lends shares to sell, or money to buy with.
+    pub borrowing: f64,
     /// The distance between the bar's price and the fill.
     pub slippage: f64,
 }
 
 impl Costs {
     /// The kinds, in the order of [`Costs::to_array`].
-    pub const KINDS: [&str; 5] = ["brokerage", "taxes", "exchange", "depository", "slippage"];
+    pub const KINDS: [&str; 6] = ["brokerage", "taxes", "exchange", "depository", "borrowing", "slippage"];
 
     /// The amounts in the order of [`Costs::KINDS`].
-    pub fn to_array(self) -> [f64; 5] {
-        [self.brokerage, self.taxes, self.exchange, self.depository, self.slippage]
+    pub fn to_array(self) -> [f64; 6] {
+        [self.brokerage, self.taxes, self.exchange, self.depository, self.borrowing, self.slippage]
     }
 
     /// The amounts that [`Costs::to_array`] gave.
-    pub fn from_array([brokerage, taxes, exchange, depository, slippage]: [f64; 5]) -> Self {
-        Self { brokerage, taxes, exchange, depository, slippage }
+    pub fn from_array([brokerage, taxes, exchange, depository, borrowing, slippage]: [f64; 6]) -> Self {
+        Self { brokerage, taxes, exchange, depository, borrowing, slippage }
     }
 
     /// All kinds together.
@@ -46,7 +44,7 @@ impl Costs {
 
     /// All kinds but slippage, which is paid inside the price rather than beside it.
     pub fn charges(self) -> f64 {
-        self.brokerage + self.taxes + self.exchange + self.depository
+        self.brokerage + self.taxes + self.exchange + self.depository + self.borrowing
     }
 
     fn zip(self, other: Self, combine: impl Fn(f64, f64) -> f64) -> Self {
@@ -55,6 +53,7 @@ impl Costs {
             taxes: combine(self.taxes, other.taxes),
             exchange: combine(self.exchange, other.exchange),
             depository: combine(self.depository, other.depository),
+            borrowing: combine(self.borrowing, other.borrowing),
             slippage: combine(self.slippage, other.slippage),
         }
     }
@@ -89,40 +88,26 @@ pub enum Side {
     Sell,
 }
 
-/// One column of a rate table; fractions are of the traded value.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rates {
-    brokerage_fraction: f64,
-    brokerage_cap_rupees: f64,
-    stt_buy_fraction: f64,
-    stt_sell_fraction: f64,
-    exchange_fraction: f64,
-    sebi_fraction: f64,
-    stamp_buy_fraction: f64,
-    gst_fraction: f64,
-    depository_rupees: f64,
-}
-
 /// How orders are charged.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum CostModel {
     /// Not at all.
     Free,
     /// Basis points of the traded value, on each side.
     Bps(f64),
-    /// Shares that are held overnight at the NSE.
-    NseDelivery(Rates),
-    /// Shares bought and sold within one session at the NSE.
-    NseIntraday(Rates),
+    /// By a rate card, whose tables have dates.
+    Card(RateCard),
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RateFile {
-    in_force_since: String,
-    delivery: Rates,
-    intraday: Rates,
+/// How orders are charged on one day.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Charge {
+    /// Not at all.
+    Free,
+    /// Basis points of the traded value, on each side.
+    Bps(f64),
+    /// By the table in force.
+    Rates(Rates),
 }
 
 impl CostModel {
@@ -143,58 +128,58 @@ impl CostModel {
 
     /// The NSE's charges for shares that are held overnight.
     pub fn nse_delivery() -> Result<Self, EnvError> {
-        Ok(Self::NseDelivery(nse_rates()?.delivery))
+        Ok(Self::Card(RateCard::nse(Holding::Delivery)?))
     }
 
     /// The NSE's charges for shares bought and sold within one session.
     pub fn nse_intraday() -> Result<Self, EnvError> {
-        Ok(Self::NseIntraday(nse_rates()?.intraday))
+        Ok(Self::Card(RateCard::nse(Holding::Intraday)?))
     }
 
     /// The charges of somebody who buys once and holds in the same market.
-    pub fn for_holding(self) -> Result<Self, EnvError> {
+    #[must_use]
+    pub fn for_holding(self) -> Self {
         match self {
-            Self::NseIntraday(_) => Self::nse_delivery(),
-            other => Ok(other),
+            Self::Card(card) => Self::Card(card.for_holding()),
+            other => other,
         }
     }
 
-    /// Since when the rates are in force, for models that have a date.
-    pub fn in_force_since(self) -> Option<String> {
+    /// The name, and since when its rates are in force, for models that have dates.
+    pub fn in_words(&self) -> String {
         match self {
-            Self::Free | Self::Bps(_) => None,
-            Self::NseDelivery(_) | Self::NseIntraday(_) => nse_rates().ok().map(|file| file.in_force_since),
+            Self::Card(card) => format!("{self}, rates of {}", card.dates().collect::<Vec<_>>().join(", ")),
+            _ => self.to_string(),
         }
     }
 
-    /// What an order of `value` is charged, slippage apart. `sells_held_shares` says whether the depository
-    /// charges for it: shares leave the account, for the first time that day.
-    #[inline]
-    pub fn charge(&self, side: Side, value: f64, sells_held_shares: bool) -> Costs {
+    /// Every way in which it charges, dates ascending.
+    pub fn charges(&self) -> Vec<Charge> {
         match self {
-            Self::Free => Costs::default(),
-            Self::Bps(bps) => Costs { brokerage: value * bps * 1e-4, ..Costs::default() },
-            Self::NseDelivery(rates) | Self::NseIntraday(rates) => {
-                rates.charge(side, value, sells_held_shares)
-            }
+            Self::Free => vec![Charge::Free],
+            Self::Bps(bps) => vec![Charge::Bps(*bps)],
+            Self::Card(card) => card.tables().map(Charge::Rates).collect(),
+        }
+    }
+
+    /// Which of [`CostModel::charges`] applies on `date` (`YYYY-MM-DD`).
+    pub fn charge_on(&self, date: &str) -> usize {
+        match self {
+            Self::Card(card) => card.table_on(date),
+            _ => 0,
         }
     }
 }
 
-impl Rates {
-    fn charge(&self, side: Side, value: f64, sells_held_shares: bool) -> Costs {
-        let brokerage = (value * self.brokerage_fraction).min(self.brokerage_cap_rupees);
-        let exchange = value * (self.exchange_fraction + self.sebi_fraction);
-        let side_taxes = match side {
-            Side::Buy => value * (self.stt_buy_fraction + self.stamp_buy_fraction),
-            Side::Sell => value * self.stt_sell_fraction,
-        };
-        Costs {
-            brokerage,
-            taxes: side_taxes + self.gst_fraction * (brokerage + exchange),
-            exchange,
-            depository: if sells_held_shares { self.depository_rupees } else { 0.0 },
-            slippage: 0.0,
+impl Charge {
+    /// What an order of `value` is charged, slippage apart. `sells_held_shares` says whether the depository
+    /// charges for it: shares leave the account, for the first time that day.
+    #[inline]
+    pub fn of(&self, side: Side, value: f64, sells_held_shares: bool) -> Costs {
+        match self {
+            Self::Free => Costs::default(),
+            Self::Bps(bps) => Costs { brokerage: value * bps * 1e-4, ..Costs::default() },
+            Self::Rates(rates) => rates.charge(side, value, sells_held_shares),
         }
     }
 }
@@ -204,14 +189,9 @@ impl fmt::Display for CostModel {
         match self {
             Self::Free => write!(f, "none"),
             Self::Bps(bps) => write!(f, "bps:{bps}"),
-            Self::NseDelivery(_) => write!(f, "nse-delivery"),
-            Self::NseIntraday(_) => write!(f, "nse-intraday"),
+            Self::Card(card) => write!(f, "{}", card.title()),
         }
     }
-}
-
-fn nse_rates() -> Result<RateFile, EnvError> {
-    toml::from_str(NSE_RATES).map_err(|error| EnvError::RateTable(error.to_string()))
 }
 
 #[cfg(test)]
@@ -219,8 +199,8 @@ mod tests {
     use super::*;
 
     fn round_trip(model: &str, value: f64) -> f64 {
-        let model = CostModel::parse(model).unwrap();
-        (model.charge(Side::Buy, value, false) + model.charge(Side::Sell, value, true)).total()
+        let charge = CostModel::parse(model).unwrap().charges()[0];
+        (charge.of(Side::Buy, value, false) + charge.of(Side::Sell, value, true)).total()
     }
 
     #[test]
@@ -240,7 +220,7 @@ mod tests {
 
     #[test]
     fn costs_are_filed_under_their_kind() {
-        let costs = CostModel::parse("nse-intraday").unwrap().charge(Side::Buy, 100_000.0, true);
+        let costs = CostModel::parse("nse-intraday").unwrap().charges()[0].of(Side::Buy, 100_000.0, true);
         assert_eq!(costs.brokerage, 20.0);
         assert!((costs.exchange - 3.17).abs() < 1e-12);
         assert!((costs.taxes - (3.0 + 0.18 * 23.17)).abs() < 1e-12);

@@ -37,18 +37,28 @@ pub struct Split {
 }
 
 impl Split {
-    /// Holds out the last `test_days` of `n_sessions`, and `validation_days` before them.
-    pub fn new(n_sessions: usize, validation_days: u32, test_days: u32) -> Result<Self, EnvError> {
-        let held_out = u64::from(validation_days) + u64::from(test_days);
+    /// Holds out the last `test_days` of `n_sessions`, and `validation_days` before them. The `embargo_days`
+    /// before each of these parts belong to none, so that nothing fitted or chosen borders on what judges it.
+    pub fn new(
+        n_sessions: usize,
+        validation_days: u32,
+        test_days: u32,
+        embargo_days: u32,
+    ) -> Result<Self, EnvError> {
+        let embargo = |days: u32| if days > 0 { embargo_days } else { 0 };
+        let (validation_embargo, test_embargo) = (embargo(validation_days), embargo(test_days));
+        let held_out: u64 =
+            [validation_days, test_days, validation_embargo, test_embargo].map(u64::from).iter().sum();
         if held_out >= n_sessions as u64 {
-            return Err(EnvError::HeldOut { held_out, validation_days, test_days, n_sessions });
+            return Err(EnvError::HeldOut { held_out, validation_days, test_days, embargo_days, n_sessions });
         }
         let test_first = (n_sessions - test_days as usize) as i32;
-        let validation_first = test_first - validation_days as i32;
+        let validation_end = test_first - test_embargo as i32;
+        let validation_first = validation_end - validation_days as i32;
         let range = |first: i32, end: i32| (end > first).then_some(SessionRange { first, last: end - 1 });
         Ok(Self {
-            train: SessionRange { first: 0, last: validation_first - 1 },
-            validation: range(validation_first, test_first),
+            train: SessionRange { first: 0, last: validation_first - validation_embargo as i32 - 1 },
+            validation: range(validation_first, validation_end),
             test: range(test_first, n_sessions as i32),
         })
     }
@@ -59,6 +69,8 @@ impl Split {
 pub enum Start {
     /// Drawn uniformly over the whole range, symbols in proportion to their rows.
     Random,
+    /// Drawn among the decisions before each session's first bar.
+    EverySession,
     /// At the first decision of the range; environment i plays symbol i modulo the number of symbols.
     First,
 }
@@ -103,7 +115,7 @@ pub struct EpisodeRows {
 pub(crate) struct Plan {
     start: Start,
     max_steps: u32,
-    /// The sum of steps of the symbols up to and including each.
+    /// The sum of steps (of starts, where they are few) of the symbols up to and including each.
     steps_upto: Vec<u64>,
     symbols: Vec<Vec<Stretch>>,
 }
@@ -136,6 +148,14 @@ impl Plan {
             let mut stretches = Vec::new();
             let mut n_starts = 0;
             for (first_row, last_row) in playable_stretches(symbol, rules, window) {
+                if rules.start == Start::EverySession {
+                    for start in session_starts(symbol, first_row, last_row) {
+                        n_starts += 1;
+                        n_steps += 1;
+                        stretches.push(Stretch { first_row: start, last_row, starts_upto: n_starts });
+                    }
+                    continue;
+                }
                 let steps = u64::from(last_row - first_row);
                 n_steps += steps;
                 n_starts += match rules.length {
@@ -174,7 +194,7 @@ impl Plan {
                 let stretch = self.symbols[symbol_idx][0];
                 (symbol_idx, stretch.first_row, stretch)
             }
-            Start::Random => {
+            Start::Random | Start::EverySession => {
                 let mut stream = key.stream();
                 let step = stream.below(self.steps_upto[self.steps_upto.len() - 1]);
                 let symbol_idx = self.steps_upto.partition_point(|&upto| upto <= step);
@@ -190,6 +210,11 @@ impl Plan {
         let last_row = first_row.saturating_add(self.max_steps).min(stretch.last_row);
         EpisodeRows { symbol_idx: symbol_idx as u32, first_row, last_row }
     }
+}
+
+/// The rows before the first bar of each session that starts between two rows.
+fn session_starts(symbol: &SymbolData, first_row: u32, last_row: u32) -> impl Iterator<Item = u32> + '_ {
+    (first_row..last_row).filter(|&row| symbol.bars[row as usize].ends_session)
 }
 
 /// First decision and last row of each run of steps that may be played in one piece.
@@ -221,7 +246,7 @@ fn playable_stretches(symbol: &SymbolData, rules: &EpisodeRules, window: usize) 
     stretches
 }
 
-fn nothing_to_play(symbols: &[SymbolData], range: SessionRange) -> EnvError {
+pub(crate) fn nothing_to_play(symbols: &[SymbolData], range: SessionRange) -> EnvError {
     let mut n_rows = 0;
     let mut n_complete = 0;
     for symbol in symbols {
@@ -261,14 +286,41 @@ mod tests {
 
     #[test]
     fn a_split_holds_out_the_last_days() {
-        let split = Split::new(10, 2, 3).unwrap();
+        let split = Split::new(10, 2, 3, 0).unwrap();
         assert_eq!(split.train, SessionRange { first: 0, last: 4 });
         assert_eq!(split.validation, Some(SessionRange { first: 5, last: 6 }));
         assert_eq!(split.test, Some(SessionRange { first: 7, last: 9 }));
-        assert_eq!(Split::new(1, 0, 0).unwrap().test, None);
-        let error = Split::new(10, 3, 7).unwrap_err().to_string();
+        assert_eq!(Split::new(1, 0, 0, 0).unwrap().test, None);
+        let error = Split::new(10, 3, 7, 0).unwrap_err().to_string();
         assert!(error.contains("the data has 10 sessions"), "{error}");
-        assert!(Split::new(10, u32::MAX, u32::MAX).is_err());
+        assert!(Split::new(10, u32::MAX, u32::MAX, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn an_embargo_keeps_the_parts_apart() {
+        let split = Split::new(10, 2, 3, 1).unwrap();
+        assert_eq!(split.train, SessionRange { first: 0, last: 2 });
+        assert_eq!(split.validation, Some(SessionRange { first: 4, last: 5 }));
+        assert_eq!(split.test, Some(SessionRange { first: 7, last: 9 }));
+        assert_eq!(Split::new(10, 0, 3, 2).unwrap().train.last, 4);
+        assert_eq!(Split::new(10, 0, 0, 5).unwrap().train.last, 9, "nothing is held out");
+        let error = Split::new(10, 2, 3, 3).unwrap_err().to_string();
+        assert!(error.contains("embargo"), "{error}");
+    }
+
+    #[test]
+    fn episodes_start_with_a_session_if_asked_for() {
+        // Sessions of 5 bars; the features need 2 rows, so that the first session has no start in it.
+        for (length, expected) in [
+            (EpisodeLength::Bars(7), vec![(4, 11), (9, 16), (14, 21), (19, 24)]),
+            (EpisodeLength::Session, vec![(4, 9), (9, 14), (14, 19), (19, 24)]),
+            (EpisodeLength::Full, vec![(4, 24), (9, 24), (14, 24), (19, 24)]),
+        ] {
+            let drawn = draws(&data(1, 6), &rules(0, 4, Start::EverySession, length), 1);
+            let distinct: std::collections::BTreeSet<_> =
+                drawn.iter().map(|rows| (rows.first_row, rows.last_row)).collect();
+            assert_eq!(distinct, expected.into_iter().collect(), "{length:?}");
+        }
     }
 
     #[test]

@@ -6,10 +6,10 @@ use crate::episodes::SessionRange;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EnvError {
     /// A cost model that is none.
-    #[error("{0:?} is not a cost model (none, bps:N up to 1000, nse-delivery, nse-intraday)")]
+    #[error("{0:?} is not a cost model (none, bps:N up to 1000, nse-delivery, nse-intraday, or a file)")]
     CostModel(String),
-    /// The embedded rate table does not parse.
-    #[error("the embedded rate table: {0}")]
+    /// A rate card that cannot be used.
+    #[error("rate card {0}")]
     RateTable(String),
     /// A known-answer environment that does not exist, or has no such parameter.
     #[error("{0:?} is not an environment (portfolio, cartpole, ou:rho=0.95,cost=0.1, probe:1 to probe:5)")]
@@ -19,7 +19,7 @@ pub enum EnvError {
     Rule(String),
     /// More days held out than there are.
     #[error(
-        "{held_out} days held out ({validation_days} for validation, {test_days} for test) leave none to train on: the data has {n_sessions} sessions"
+        "{held_out} days held out ({validation_days} for validation, {test_days} for test, an embargo of {embargo_days} before each) leave none to train on: the data has {n_sessions} sessions"
     )]
     HeldOut {
         /// All held-out days.
@@ -28,6 +28,8 @@ pub enum EnvError {
         validation_days: u32,
         /// Of them for the test.
         test_days: u32,
+        /// Days left out before each held-out part.
+        embargo_days: u32,
         /// Sessions in the calendar.
         n_sessions: usize,
     },

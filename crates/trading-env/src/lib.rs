@@ -6,7 +6,8 @@
 //! - [`batch`]: many states of one environment, stepped together; [`any`]: the same for any environment.
 //! - [`snapshot`]: a batch as bytes, and back.
 //! - [`portfolio`]: trading one symbol's bars with target positions; the environment that users come for.
-//! - [`account`], [`costs`]: cash, shares, fills, and what they cost.
+//! - [`stock_trading_env2`]: trading as a Python environment of that name does.
+//! - [`account`], [`costs`], [`rates`]: cash, shares, fills, and what they cost; [`reward`]: what a step pays.
 //! - [`market_data`], [`scaler`], [`episodes`]: the table it plays on, how features are scaled, and which
 //!   rows an episode may touch.
 //! - [`cartpole`], [`ou`], [`probe`]: environments with known answers, which learners are tested on.
@@ -22,8 +23,11 @@ pub mod market_data;
 pub mod ou;
 pub mod portfolio;
 pub mod probe;
+pub mod rates;
+pub mod reward;
 pub mod scaler;
 pub mod snapshot;
+pub mod stock_trading_env2;
 #[doc(hidden)]
 pub mod testing;
 
@@ -37,5 +41,8 @@ pub use environment::{
 pub use episodes::{EpisodeLength, EpisodeRules, SessionRange, Split, Start};
 pub use error::{ActionError, EnvError};
 pub use market_data::MarketData;
-pub use portfolio::{Portfolio, PortfolioRules};
+pub use portfolio::{FillAt, Portfolio, PortfolioRules, Targets};
+pub use rates::{Holding, RateCard};
+pub use reward::Reward;
 pub use scaler::Scaler;
+pub use stock_trading_env2::{StockTradingEnv2, StockTradingEnv2Rules};

@@ -16,6 +16,8 @@ pub struct MarketData {
     pub feature_names: Vec<String>,
     /// How many sessions the calendar has.
     pub n_sessions: usize,
+    /// Their dates as `YYYY-MM-DD`.
+    pub calendar: Vec<String>,
     /// What features were scaled with.
     pub scaler: Scaler,
     /// SHA-256 over the table that it was made of.
@@ -84,6 +86,7 @@ impl MarketData {
             symbols,
             feature_names: table.info.features.iter().map(|feature| feature.name.clone()).collect(),
             n_sessions: table.info.calendar.len(),
+            calendar: table.info.calendar.clone(),
             scaler,
             digest: market::digest::table_sha256(table),
         }

@@ -1,126 +1,49 @@
 //! Trading one symbol with target positions.
 //!
-//! At row t the agent has seen t's close. Its action names a target level, the position as a fraction of
-//! equity. If that is not the level held, an order fills at the open of t+1, worse by the slippage, and sized
-//! on the equity that its own costs leave; an unchanged level never trades, so that drift is not rebalanced.
-//! The reward is the logarithm of equity at t+1's close over equity at t's, net of every cost: an episode's
-//! rewards add up to ln(final / initial). With square-off the position is closed at the close of each
-//! session's last bar.
+//! At row t the agent has seen t's close. Its action names a target, the position as a multiple of equity. If
+//! that is not the target held, an order fills at the open of t+1 (or where the rules say), worse by the
+//! slippage, and sized on the equity that its own costs leave; an unchanged target never trades, so that drift
+//! is not rebalanced. Equity goes from t's close to t+1's, net of every cost, and the reward is made of that
+//! change alone. With square-off the position is closed at the close of each session's last bar, and no order
+//! fills there. Whoever is short, or holds more than the account has money for, pays for the time from close to
+//! close.
 //!
 //! An account whose equity falls to `ruin` times the capital, at an open or a close, is ruined and the episode
 //! terminates; if that is at an open, the position is closed there. Equity never counts as less than a
 //! thousandth of the capital, so that its logarithm exists even after a short position lost everything.
+//!
+//! # Layout
+//! - [`rules`]: what an action means, when orders fill, what they cost; and whether that makes sense.
+mod rules;
+
+pub use rules::{DIRECTION_THRESHOLD, FillAt, PortfolioRules, Targets};
 
 use std::sync::Arc;
 
 use crate::EnvError;
 use crate::account::{Account, Terms};
-use crate::costs::{CostModel, Costs};
+use crate::costs::Costs;
 use crate::environment::{
     AccountSummary, Action, ActionSpace, Environment, EpisodeKey, Fill, TraceRow, Transition,
 };
 use crate::episodes::{EpisodeRows, EpisodeRules, Plan};
 use crate::market_data::{MarketData, StepBar, SymbolData};
+use crate::reward::{EquityStep, Moments};
 use crate::snapshot::{Progress, Reader, Writer};
+use rules::EQUITY_FLOOR;
 
 /// What an observation says about the account, after the features.
 pub const ACCOUNT_NAMES: [&str; 5] =
     ["position", "unrealised_result", "bars_held", "drawdown", "session_left"];
 
-/// The least that equity counts as, as a fraction of the capital.
-const EQUITY_FLOOR: f64 = 1e-3;
 /// Results of the account are shown in units of the deviation of returns over this many bars, squared.
 const RESULT_UNIT_ROOT_BARS: f64 = 8.0;
 /// A position held for this many bars is shown as half; one held for ever would be 1.
 const HALF_HELD_BARS: f64 = 16.0;
 /// How far apart reads must be to touch every line of a row.
 const FLOATS_PER_CACHE_LINE: usize = 16;
-/// The largest slippage that makes sense.
-const MAX_SLIPPAGE_BPS: f64 = 1000.0;
-
-/// The rules of the account.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PortfolioRules {
-    /// The target positions to choose among, as fractions of equity, ascending within [−1, 1].
-    pub levels: Vec<f64>,
-    /// What orders are charged.
-    pub costs: CostModel,
-    /// How much worse than the bar's price fills are, in basis points.
-    pub slippage_bps: f64,
-    /// Whether positions are closed at each session's last bar.
-    pub square_off: bool,
-    /// Whether shares come whole.
-    pub whole_shares: bool,
-    /// Money at the start.
-    pub capital: f64,
-    /// The fraction of the capital at which the account is ruined.
-    pub ruin: f64,
-    /// How many rows of features an observation stacks.
-    pub window: usize,
-}
-
-impl Default for PortfolioRules {
-    fn default() -> Self {
-        Self {
-            levels: vec![-1.0, 0.0, 1.0],
-            costs: CostModel::Bps(10.0),
-            slippage_bps: 0.0,
-            square_off: false,
-            whole_shares: false,
-            capital: 100_000.0,
-            // A buyer who holds through a fall of half must stay in an evaluation; nobody comes back from a tenth.
-            ruin: 0.1,
-            window: 1,
-        }
-    }
-}
-
-impl PortfolioRules {
-    /// What the National Stock Exchange allows: intraday bars pay intraday charges, may be short, and are
-    /// squared off; daily bars pay delivery charges and are long only.
-    pub fn nse(is_intraday: bool) -> Result<Self, EnvError> {
-        Ok(if is_intraday {
-            Self { costs: CostModel::nse_intraday()?, square_off: true, ..Self::default() }
-        } else {
-            Self { levels: vec![0.0, 1.0], costs: CostModel::nse_delivery()?, ..Self::default() }
-        })
-    }
-
-    /// The account of somebody who stays out (choice 0) or buys once and holds (choice 1): no square-off, and
-    /// the market's delivery costs. What the policy may do changes nothing here.
-    pub fn for_holding(self) -> Result<Self, EnvError> {
-        Ok(Self { levels: vec![0.0, 1.0], square_off: false, costs: self.costs.for_holding()?, ..self })
-    }
-
-    /// Whether a position may be negative.
-    pub fn allows_short(&self) -> bool {
-        self.levels.iter().any(|&level| level < 0.0)
-    }
-
-    /// Whether the rules make sense.
-    pub fn validate(&self) -> Result<(), EnvError> {
-        let require = |holds: bool, text: String| if holds { Ok(()) } else { Err(EnvError::Rule(text)) };
-        require(
-            self.levels.len() >= 2
-                && self.levels.iter().all(|level| (-1.0..=1.0).contains(level))
-                && self.levels.windows(2).all(|pair| pair[0] < pair[1]),
-            format!("levels {:?}: take two or more, ascending, from -1 to 1", self.levels),
-        )?;
-        require(
-            (0.0..=MAX_SLIPPAGE_BPS).contains(&self.slippage_bps),
-            format!("slippage of {} basis points is not in 0 to {MAX_SLIPPAGE_BPS}", self.slippage_bps),
-        )?;
-        require(
-            self.capital.is_finite() && self.capital > 0.0,
-            format!("a capital of {} is not a positive amount", self.capital),
-        )?;
-        require(
-            (EQUITY_FLOOR..1.0).contains(&self.ruin),
-            format!("ruin at {} of the capital is not in {EQUITY_FLOOR} to 1", self.ruin),
-        )?;
-        require(self.window >= 1, "a window of 0 rows shows nothing; take at least 1".into())
-    }
-}
+/// A year of borrowing, in microseconds; lenders count 365 days.
+const YEAR_US: f64 = 365.0 * 86_400.0 * 1e6;
 
 /// The environment.
 #[derive(Debug, Clone)]
@@ -129,7 +52,13 @@ pub struct Portfolio {
     rules: PortfolioRules,
     episodes: EpisodeRules,
     plan: Plan,
-    terms: Terms,
+    /// What orders meet, one for each table of rates.
+    terms: Vec<Terms>,
+    /// Which of them applies in each session; empty if there is one.
+    terms_of_session: Vec<u16>,
+    borrowing_per_us: f64,
+    /// The variance of a bar's log return in training.
+    bar_variance: f64,
     /// The unit in which the observation shows results.
     result_unit: f64,
 }
@@ -142,11 +71,12 @@ pub struct State {
     row: u32,
     bars_held: u32,
     account: Account,
-    held_level: f64,
+    held_target: f64,
     /// Equity at `row`'s close, net of every cost so far.
     equity: f64,
     peak: f64,
     max_drawdown: f64,
+    moments: Moments,
     /// What the latest step did.
     entry: Fill,
     exit: Fill,
@@ -162,13 +92,31 @@ impl Portfolio {
     ) -> Result<Self, EnvError> {
         rules.validate()?;
         let plan = Plan::new(&data, &episodes, rules.window)?;
-        let terms = Terms {
-            costs: rules.costs,
-            slippage: rules.slippage_bps * 1e-4,
-            whole_shares: rules.whole_shares,
+        let slippage = rules.slippage_bps * 1e-4;
+        let whole_shares = rules.whole_shares;
+        let terms: Vec<Terms> = rules
+            .costs
+            .charges()
+            .into_iter()
+            .map(|charge| Terms { charge, slippage, whole_shares })
+            .collect();
+        let terms_of_session = if terms.len() == 1 {
+            Vec::new()
+        } else {
+            data.calendar.iter().map(|date| rules.costs.charge_on(date) as u16).collect()
         };
         let result_unit = data.scaler.bar_deviation * RESULT_UNIT_ROOT_BARS;
-        Ok(Self { data, rules, episodes, plan, terms, result_unit })
+        Ok(Self {
+            plan,
+            terms,
+            terms_of_session,
+            borrowing_per_us: rules.borrowing_bps_per_year * 1e-4 / YEAR_US,
+            bar_variance: data.scaler.bar_deviation * data.scaler.bar_deviation,
+            result_unit,
+            data,
+            rules,
+            episodes,
+        })
     }
 
     /// The rules of the account.
@@ -184,10 +132,11 @@ impl Portfolio {
             row: rows.first_row,
             bars_held: 0,
             account: Account::new(capital),
-            held_level: 0.0,
+            held_target: 0.0,
             equity: capital,
             peak: capital,
             max_drawdown: 0.0,
+            moments: Moments::at_start(self.bar_variance),
             entry: Fill::default(),
             exit: Fill::default(),
             costs_before_step: Costs::default(),
@@ -198,23 +147,51 @@ impl Portfolio {
         &self.data.symbols[state.rows.symbol_idx as usize]
     }
 
-    /// Fills the order at the bar's open, and closes the position at its close where the rules say so.
-    /// Returns equity at the end of the bar, before the floor, and whether the open already was ruin.
+    #[inline]
+    fn terms(&self, session: i32) -> &Terms {
+        &self.terms[self.terms_of_session.get(session as usize).map_or(0, |&table| table.into())]
+    }
+
+    /// An order that brings the position to `target`, if it is not there.
+    #[inline]
+    fn order(&self, state: &mut State, target: f64, price: f64, session: i32) -> Fill {
+        if target == state.held_target {
+            return Fill::default();
+        }
+        state.held_target = target;
+        state.account.trade_to(target * self.rules.leverage, price, session, self.terms(session))
+    }
+
+    /// Plays the bar at the state's row. Returns equity at its end, before the floor, and whether its open
+    /// already was ruin.
     fn play_bar(&self, state: &mut State, target: f64) -> (f64, bool) {
-        let StepBar { open, close, session, ends_session, .. } = self.symbol(state).bars[state.row as usize];
-        if state.account.equity(open) <= self.rules.ruin * self.rules.capital {
-            state.entry = state.account.trade_to(0.0, open, session, &self.terms);
-            state.held_level = 0.0;
+        let symbol = self.symbol(state);
+        let row = state.row as usize;
+        let StepBar { open, close, session, ends_session, .. } = symbol.bars[row];
+        let ruin = self.rules.ruin * self.rules.capital;
+        if self.rules.fill == FillAt::SameClose {
+            let seen = symbol.bars[row - 1];
+            let stays_flat = self.rules.square_off && seen.ends_session;
+            state.entry = self.order(state, if stays_flat { 0.0 } else { target }, seen.close, seen.session);
+        }
+        if self.borrowing_per_us > 0.0 {
+            let held_us = (symbol.ts[row] - symbol.ts[row - 1]) as f64;
+            let borrowed = state.account.borrowed(symbol.bars[row - 1].close);
+            state.account.pay_for_borrowing(borrowed * held_us * self.borrowing_per_us);
+        }
+        if state.account.equity(open) <= ruin {
+            let closing = self.order(state, 0.0, open, session);
+            *(if state.entry == Fill::default() { &mut state.entry } else { &mut state.exit }) = closing;
             return (state.account.equity(open), true);
         }
-        if target != state.held_level {
-            state.entry = state.account.trade_to(target, open, session, &self.terms);
-            state.held_level = target;
+        if self.rules.fill == FillAt::NextOpen {
+            state.entry = self.order(state, target, open, session);
         }
         let is_end = state.row == state.rows.last_row && self.episodes.liquidate_at_end;
         if is_end || (self.rules.square_off && ends_session) {
-            state.exit = state.account.trade_to(0.0, close, session, &self.terms);
-            state.held_level = 0.0;
+            state.exit = self.order(state, 0.0, close, session);
+        } else if self.rules.fill == FillAt::NextClose && state.account.equity(close) > ruin {
+            state.exit = self.order(state, target, close, session);
         }
         (state.account.equity(close), false)
     }
@@ -240,7 +217,7 @@ impl Environment for Portfolio {
     }
 
     fn action_space(&self) -> ActionSpace {
-        ActionSpace::Discrete { n_choices: self.rules.levels.len() as u32 }
+        self.rules.targets.action_space(self.rules.allows_short)
     }
 
     fn reset(&self, key: EpisodeKey) -> State {
@@ -253,9 +230,11 @@ impl Environment for Portfolio {
         state.costs_before_step = state.account.costs;
         (state.entry, state.exit) = (Fill::default(), Fill::default());
         state.row += 1;
-        let (equity, ruined_at_open) = self.play_bar(state, self.rules.levels[action.choice() as usize]);
+        let target = self.rules.targets.target(action, state.held_target, self.rules.allows_short);
+        let (equity, ruined_at_open) = self.play_bar(state, target);
         let equity = equity.max(EQUITY_FLOOR * capital);
-        let reward = libm::log(equity / state.equity);
+        let change = EquityStep { before: state.equity, after: equity, peak_before: state.peak };
+        let reward = self.rules.reward.of(change, &mut state.moments, self.bar_variance);
         state.equity = equity;
         state.peak = state.peak.max(equity);
         state.max_drawdown = state.max_drawdown.max(1.0 - equity / state.peak);
@@ -345,13 +324,15 @@ impl Environment for Portfolio {
     fn save(&self, state: &State, out: &mut Writer) {
         out.u32(state.bars_held);
         state.account.save(out);
-        out.f64s(&[state.held_level, state.equity, state.peak, state.max_drawdown]);
+        out.f64s(&[state.held_target, state.equity, state.peak, state.max_drawdown]);
+        out.f64s(&[state.moments.mean, state.moments.mean_square]);
     }
 
     fn load(&self, key: EpisodeKey, progress: Progress, input: &mut Reader<'_>) -> Option<State> {
         let bars_held = input.u32()?;
         let account = Account::load(input)?;
-        let [held_level, equity, peak, max_drawdown] = input.f64s()?;
+        let [held_target, equity, peak, max_drawdown] = input.f64s()?;
+        let [mean, mean_square] = input.f64s()?;
         let start = self.start(self.plan.draw(key));
         let row = start.row.checked_add(progress.length)?;
         let has_bars_left = row < start.rows.last_row || (progress.has_ended && row == start.rows.last_row);
@@ -363,10 +344,11 @@ impl Environment for Portfolio {
             row,
             bars_held,
             account,
-            held_level,
+            held_target,
             equity,
             peak,
             max_drawdown,
+            moments: Moments { mean, mean_square },
             // What the latest step did was told with it.
             costs_before_step: account.costs,
             ..start
@@ -375,231 +357,4 @@ impl Environment for Portfolio {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::episodes::{EpisodeLength, SessionRange, Start};
-    use crate::testing::{Rollout, random_walk_table, rollout};
-    use crate::{Autoreset, Batch, Scaler};
-    use market::{FeatureColumn, FeatureTable};
-    use proptest::prelude::*;
-
-    fn data(table: &FeatureTable) -> Arc<MarketData> {
-        Arc::new(MarketData::new(table, Scaler::fit(table, SessionRange { first: 0, last: 1 })))
-    }
-
-    fn whole(table: &FeatureTable, rules: PortfolioRules, liquidate_at_end: bool) -> Portfolio {
-        let episodes = EpisodeRules {
-            range: SessionRange { first: 0, last: table.info.calendar.len() as i32 - 1 },
-            start: Start::First,
-            length: EpisodeLength::Full,
-            liquidate_at_end,
-        };
-        Portfolio::new(data(table), rules, episodes).unwrap()
-    }
-
-    /// A table of one symbol with these opens and closes, and one feature that is always known.
-    fn priced(bars: &[(f64, f64)], bars_per_session: usize) -> FeatureTable {
-        let mut table = random_walk_table(1, bars.len() / bars_per_session, bars_per_session, 1, 1);
-        let symbol = &mut table.symbols[0];
-        symbol.bars.open = bars.iter().map(|bar| bar.0).collect();
-        symbol.bars.close = bars.iter().map(|bar| bar.1).collect();
-        symbol.columns = vec![FeatureColumn::F32((0..bars.len()).map(|row| row as f32).collect())];
-        table
-    }
-
-    fn play(environment: Portfolio, n_steps: usize, choose: impl Fn(usize) -> i32) -> Rollout {
-        rollout(&mut Batch::new(environment, 1, 1, Autoreset::Disabled), n_steps, |_, step| choose(step))
-    }
-
-    #[test]
-    fn an_order_fills_at_the_next_open_and_is_paid_from_close_to_close() {
-        let table = priced(&[(10.0, 10.0), (20.0, 22.0), (30.0, 33.0), (40.0, 44.0)], 4);
-        let rules = PortfolioRules { costs: CostModel::Free, ..PortfolioRules::default() };
-        let result = play(whole(&table, rules, false), 3, |step| [2, 2, 1][step]);
-        // Bought at 20, worth 22, then 33, sold at 40.
-        for (reward, growth) in result.rewards.iter().zip([22.0 / 20.0, 33.0 / 22.0, 40.0 / 33.0]) {
-            assert!((f64::from(*reward) - f64::ln(growth)).abs() < 1e-6);
-        }
-        assert_eq!(result.ends, [(0, 0), (0, 0), (0, 1)]);
-        assert_eq!(result.trace[0].entry.price, 20.0);
-        assert_eq!(result.trace[1].entry, Fill::default());
-        assert_eq!((result.trace[2].entry.price, result.trace[2].shares), (40.0, 0.0));
-        assert!((result.statistics[0].account.final_equity - 200_000.0).abs() < 1e-3);
-    }
-
-    #[test]
-    fn square_off_closes_each_session_and_charges_both_sides() {
-        let table = priced(&[(100.0, 100.0), (100.0, 100.0), (100.0, 100.0), (100.0, 100.0)], 2);
-        let rules = PortfolioRules { square_off: true, ..PortfolioRules::default() };
-        let result = play(whole(&table, rules, false), 3, |_| 2);
-        let trades: Vec<(bool, bool)> =
-            result.trace.iter().map(|row| (row.entry.shares > 0.0, row.exit.shares < 0.0)).collect();
-        // The first session's last bar, then both of the second's: bought at its first, closed at its last.
-        assert_eq!(trades, [(true, true), (true, false), (false, true)]);
-        assert_eq!(result.statistics[0].account.n_trades, 4);
-        // Bought with E/1.001 and sold for 0.999 of it, twice.
-        let expected = 100_000.0 * f64::powi(0.999 / 1.001, 2);
-        assert!((result.statistics[0].account.final_equity - expected).abs() < 1e-3);
-    }
-
-    #[test]
-    fn an_evaluation_ends_flat_with_its_last_costs_paid() {
-        let table = priced(&[(50.0, 50.0), (50.0, 50.0), (50.0, 50.0)], 3);
-        for (liquidate, n_trades) in [(false, 1), (true, 2)] {
-            let result = play(whole(&table, PortfolioRules::default(), liquidate), 2, |_| 0);
-            assert_eq!(result.statistics[0].account.n_trades, n_trades);
-            assert_eq!(result.trace[1].shares == 0.0, liquidate);
-        }
-    }
-
-    #[test]
-    fn a_short_that_loses_everything_is_ruined_and_its_reward_is_finite() {
-        let rules = PortfolioRules { costs: CostModel::Free, ..PortfolioRules::default() };
-        // At the close, at the next open, and far beyond everything.
-        for (bars, length) in [
-            ([(10.0, 10.0), (10.0, 19.5), (19.0, 19.0)], 1),
-            ([(10.0, 10.0), (10.0, 10.0), (25.0, 9.0)], 2),
-            ([(10.0, 10.0), (10.0, 900.0), (9.0, 9.0)], 1),
-        ] {
-            let result = play(whole(&priced(&bars, 3), rules.clone(), false), 2, |_| 0);
-            let statistics = result.statistics[0];
-            assert_eq!(statistics.length, length, "{bars:?}");
-            assert_eq!(result.ends[length as usize - 1].0, 1, "terminated");
-            assert!(statistics.return_sum.is_finite());
-            assert!((statistics.return_sum - f64::ln(statistics.account.final_equity / 1e5)).abs() < 1e-12);
-        }
-        // The last bar can be both the end of the data and ruin.
-        let result = play(whole(&priced(&[(10.0, 10.0), (10.0, 20.0)], 2), rules, false), 1, |_| 0);
-        assert_eq!(result.ends, [(1, 1)]);
-    }
-
-    #[test]
-    fn nse_rules_follow_the_bar_interval() {
-        let intraday = PortfolioRules::nse(true).unwrap();
-        assert_eq!((intraday.costs.to_string().as_str(), intraday.square_off), ("nse-intraday", true));
-        assert!(intraday.allows_short());
-        let daily = PortfolioRules::nse(false).unwrap();
-        assert_eq!((daily.costs.to_string().as_str(), daily.square_off), ("nse-delivery", false));
-        assert_eq!(daily.levels, [0.0, 1.0]);
-        let holding = intraday.for_holding().unwrap();
-        assert_eq!((holding.costs.to_string().as_str(), holding.square_off), ("nse-delivery", false));
-        assert_eq!(holding.levels, [0.0, 1.0]);
-    }
-
-    #[test]
-    fn rules_outside_their_domain_are_refused() {
-        let table = random_walk_table(1, 2, 5, 1, 1);
-        for rules in [
-            PortfolioRules { levels: vec![0.0], ..PortfolioRules::default() },
-            PortfolioRules { levels: vec![0.0, 2.0], ..PortfolioRules::default() },
-            PortfolioRules { levels: vec![1.0, 0.0], ..PortfolioRules::default() },
-            PortfolioRules { levels: vec![0.0, f64::NAN], ..PortfolioRules::default() },
-            PortfolioRules { capital: 0.0, ..PortfolioRules::default() },
-            PortfolioRules { slippage_bps: -1.0, ..PortfolioRules::default() },
-            PortfolioRules { ruin: 1.0, ..PortfolioRules::default() },
-            PortfolioRules { window: 0, ..PortfolioRules::default() },
-        ] {
-            let episodes = EpisodeRules {
-                range: SessionRange { first: 0, last: 1 },
-                start: Start::Random,
-                length: EpisodeLength::Full,
-                liquidate_at_end: false,
-            };
-            assert!(Portfolio::new(data(&table), rules.clone(), episodes).is_err(), "{rules:?}");
-        }
-    }
-
-    #[test]
-    fn bits_do_not_depend_on_threads() {
-        let table = random_walk_table(3, 20, 20, 7, 5);
-        let run = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let episodes = EpisodeRules {
-                    range: SessionRange { first: 0, last: 15 },
-                    start: Start::Random,
-                    length: EpisodeLength::Bars(25),
-                    liquidate_at_end: false,
-                };
-                let rules = PortfolioRules { window: 3, ..PortfolioRules::nse(true).unwrap() };
-                let environment = Portfolio::new(data(&table), rules, episodes).unwrap();
-                let mut batch = Batch::new(environment, 1500, 9, Autoreset::SameStep);
-                rollout(&mut batch, 60, |env, step| ((env * 5 + step * step) % 3) as i32)
-            })
-        };
-        let one = run(1);
-        assert!(one.statistics.len() >= 3000, "every environment finished twice");
-        for threads in [2, 8] {
-            assert!(one == run(threads), "{threads} threads");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-        #[test]
-        fn rewards_add_up_and_money_is_never_made_or_lost(
-            seed in 0_u64..1000,
-            slippage_bps in 0.0..50.0,
-            costs in prop::sample::select(vec!["none", "bps:10", "nse-delivery", "nse-intraday"]),
-            square_off: bool,
-            whole_shares: bool,
-            actions in prop::collection::vec(0_i32..5, 60),
-        ) {
-            let table = random_walk_table(1, 12, 5, 2, seed);
-            let rules = PortfolioRules {
-                levels: vec![-1.0, -0.5, 0.0, 0.5, 1.0],
-                costs: CostModel::parse(costs).unwrap(),
-                slippage_bps,
-                square_off,
-                whole_shares,
-                ..PortfolioRules::default()
-            };
-            let result = play(whole(&table, rules, true), 57, |step| actions[step]);
-            let statistics = result.statistics[0];
-            prop_assert_eq!(statistics.length, 57);
-            prop_assert!((statistics.return_sum - f64::ln(statistics.account.final_equity / 1e5)).abs() < 1e-12);
-            // A second account, kept from the trace alone: what fills move, and what they are charged.
-            let mut cash = 1e5;
-            let mut shares = 0.0;
-            for row in &result.trace {
-                for fill in [row.entry, row.exit] {
-                    cash -= fill.shares * fill.price;
-                    shares += fill.shares;
-                }
-                cash -= row.costs.charges();
-                prop_assert!((cash + shares * row.close - row.equity).abs() < 1e-6);
-                prop_assert!(shares <= 0.0 || cash >= -1e-6, "a long borrows: {}", cash);
-                prop_assert!(!whole_shares || shares == shares.trunc());
-            }
-            let paid: f64 = result.trace.iter().map(|row| row.costs.total()).sum();
-            prop_assert!((paid - statistics.account.costs.total()).abs() < 1e-6);
-        }
-
-        #[test]
-        fn later_bars_change_nothing_before_them(
-            seed in 0_u64..1000,
-            cut in 10_usize..50,
-            actions in prop::collection::vec(0_i32..3, 60),
-        ) {
-            let table = random_walk_table(1, 12, 5, 2, seed);
-            let mut altered = table.clone();
-            let symbol = &mut altered.symbols[0];
-            for row in cut..60 {
-                symbol.bars.open[row] *= 1.7;
-                symbol.bars.close[row] *= 0.6;
-                let FeatureColumn::F32(values) = &mut symbol.columns[0] else { unreachable!() };
-                values[row] = -3.0;
-            }
-            let rules = PortfolioRules { window: 2, ..PortfolioRules::nse(true).unwrap() };
-            let n_steps = cut - 4;
-            let run = |table: &FeatureTable| {
-                play(whole(table, rules.clone(), true), n_steps, |step| actions[step])
-            };
-            // The first decision is at row 3, so that step n ends with row 4 + n: the last one here is cut − 1.
-            let (one, other) = (run(&table), run(&altered));
-            prop_assert_eq!(one.trace.last().map(|row| row.ts), Some(table.symbols[0].bars.ts[cut - 1]));
-            prop_assert!(one == other);
-        }
-    }
-}
+mod tests;

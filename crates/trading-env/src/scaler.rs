@@ -3,6 +3,7 @@
 use market::{FeatureTable, SymbolFeatures};
 use rayon::prelude::*;
 
+use crate::EnvError;
 use crate::episodes::SessionRange;
 
 /// What was fitted. All moments are of complete rows: those in which every feature is known.
@@ -58,6 +59,33 @@ impl Scaler {
         let (mean, deviation) = moments.into_iter().unzip();
         let session_bars = most_frequent_session_length(table, range);
         Self { mean, deviation, clip: Self::CLIP, bar_deviation, session_bars, n_rows }
+    }
+
+    /// What shows features as they are; what the account is shown by is still fitted.
+    pub fn unscaled(table: &FeatureTable, range: SessionRange) -> Self {
+        let n_features = table.info.features.len();
+        let fitted = Self::fit(table, range);
+        Self { mean: vec![0.0; n_features], deviation: vec![1.0; n_features], clip: f64::INFINITY, ..fitted }
+    }
+
+    /// The same with moments and a bound that were fitted before, on other data or other days.
+    pub fn with_moments(self, mean: Vec<f64>, deviation: Vec<f64>, clip: f64) -> Result<Self, EnvError> {
+        let n_features = self.mean.len();
+        if mean.len() != n_features || deviation.len() != n_features {
+            let text = format!(
+                "a scaler of {} means and {} deviations for {n_features} features",
+                mean.len(),
+                deviation.len()
+            );
+            return Err(EnvError::Rule(text));
+        }
+        let is_sound = mean.iter().all(|mean| mean.is_finite())
+            && deviation.iter().all(|&deviation| deviation.is_finite() && deviation > 0.0)
+            && clip > 0.0;
+        if !is_sound {
+            return Err(EnvError::Rule("a scaler with a number that makes no sense".into()));
+        }
+        Ok(Self { mean, deviation, clip, ..self })
     }
 
     /// The scaled value of feature `feature_idx`.
@@ -131,6 +159,24 @@ mod tests {
         let variance = scores.iter().map(|z| z * z).sum::<f64>() / 76.0;
         assert!(mean.abs() < 1e-9 && (variance - 1.0).abs() < 1e-9, "{mean} {variance}");
         assert_eq!(scaler.scale(0, 1e30), 5.0);
+    }
+
+    #[test]
+    fn a_saved_scaler_takes_the_place_of_the_fitted_one() {
+        let table = random_walk_table(1, 10, 5, 2, 1);
+        let range = SessionRange { first: 0, last: 7 };
+        let fitted = Scaler::fit(&table, range);
+        let saved = fitted.clone().with_moments(vec![1.0, 2.0], vec![0.5, 4.0], 3.0).unwrap();
+        assert_eq!((saved.scale(0, 2.0), saved.scale(1, 4.0), saved.scale(0, 9.0)), (2.0, 0.5, 3.0));
+        assert_eq!(saved.bar_deviation, fitted.bar_deviation);
+        for (mean, deviation, clip) in [
+            (vec![1.0], vec![1.0], 5.0),
+            (vec![0.0; 2], vec![1.0, 0.0], 5.0),
+            (vec![0.0; 2], vec![1.0; 2], f64::NAN),
+        ] {
+            assert!(fitted.clone().with_moments(mean, deviation, clip).is_err());
+        }
+        assert_eq!(Scaler::unscaled(&table, range).scale(1, 1234.5), 1234.5);
     }
 
     #[test]

@@ -374,6 +374,7 @@ pub(crate) mod tests {
             network: Network {
                 shape,
                 observation: Observation {
+                    feature_major: false,
                     len: 3,
                     window: 1,
                     features: vec!["rsi_14".into(), "atr_14".into()],

@@ -144,6 +144,8 @@ pub(crate) mod tests {
                 name: "portfolio".into(),
                 fill: "next-open".into(),
                 costs: "nse-intraday, rates of 2024-10-01".into(),
+                borrow_bps_per_year: 0.0,
+                leverage: 1.0,
                 hold_costs: "nse-delivery, rates of 2024-10-01".into(),
                 slippage_bps: 0.0,
                 short: true,

@@ -48,7 +48,8 @@ pub enum Range {
 /// Where episodes start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
-    /// Anywhere in the range, drawn uniformly; symbols in proportion to their rows.
+    /// Drawn among the starts that the server allows, which without its `--start` is anywhere in the range,
+    /// uniformly; symbols in proportion to their rows.
     Random,
     /// At the range's first bar; environment `i` plays symbol `i` modulo the number of symbols.
     First,

@@ -27,7 +27,8 @@ pub struct Spec {
     pub market: Option<Market>,
 }
 
-/// What an agent sees: `window` rows of features, oldest first, then the account.
+/// What an agent sees: `window` rows of features, oldest first, then the account. If `feature_major`, the
+/// `window` values of each feature stand together instead, oldest first, one feature after another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// Values in one observation: `window × features + account`.
@@ -39,6 +40,9 @@ pub struct Observation {
     /// Names of the values that describe the account.
     #[serde(default)]
     pub account: Vec<String>,
+    /// Whether the values of a feature stand together, rather than those of a row.
+    #[serde(default)]
+    pub feature_major: bool,
 }
 
 /// What an agent can do.
@@ -49,7 +53,8 @@ pub enum ActionSpace {
     Discrete {
         /// How many.
         n: u32,
-        /// What each choice means, where it is a target position as a fraction of equity.
+        /// What each choice means, where it is a target position as a fraction of equity (times the rules'
+        /// leverage).
         #[serde(default)]
         levels: Vec<f64>,
     },
@@ -154,9 +159,9 @@ pub struct Scaler {
 /// The rules of the account.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rules {
-    /// The rule set: `portfolio`.
+    /// The rule set: `portfolio` or `stock-trading-env2`.
     pub name: String,
-    /// When orders fill: `next-open`.
+    /// When orders fill: `next-open`, `next-close` or `same-close`.
     pub fill: String,
     /// The cost table in words: `nse-intraday, rates of 2024-10-01`.
     pub costs: String,
@@ -164,6 +169,12 @@ pub struct Rules {
     pub hold_costs: String,
     /// What each fill loses against the price, in basis points.
     pub slippage_bps: f64,
+    /// What a year of borrowing shares or money costs, in basis points.
+    #[serde(default)]
+    pub borrow_bps_per_year: f64,
+    /// The position, as a multiple of equity, that a target of 1 stands for.
+    #[serde(default = "one")]
+    pub leverage: f64,
     /// Whether positions may be negative.
     pub short: bool,
     /// Whether positions are closed at each session's last bar.
@@ -176,8 +187,12 @@ pub struct Rules {
     pub currency: String,
     /// The fraction of the capital at which the account is ruined and the episode terminates.
     pub ruin: f64,
-    /// The reward: `log-return`.
+    /// The reward: `log-return`, or another with its parameter, as `differential-sharpe, rate 0.01`.
     pub reward: String,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl Spec {

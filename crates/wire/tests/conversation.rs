@@ -18,7 +18,7 @@ const OBS_LEN: u32 = 3;
 fn spec() -> Spec {
     Spec {
         environment: "counter".into(),
-        observation: Observation { len: OBS_LEN, window: 1, features: vec![], account: vec![] },
+        observation: Observation { len: OBS_LEN, window: 1, features: vec![], account: vec![], feature_major: false },
         action: ActionSpace::Discrete { n: 2, levels: vec![] },
         seed: 1,
         max_envs: 8,
