@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pipe_tests::{Guard, Place, Run, bin};
 use random::{Purpose, Stream};
-use wire::{Actions, Autoreset, Client, Episode, Open, Range, Start};
+use wire::{Actions, Autoreset, Client, Episode, Open, Range, Start, Transport};
 
 fn spawn(args: &[&str]) -> Client {
     let command: Vec<_> =
@@ -84,6 +84,70 @@ fn one_thread_and_two_send_the_same_bits() {
         bytes
     };
     assert!(transcript("1") == transcript("2"), "threads must not change a bit");
+}
+
+#[test]
+fn frames_and_shared_memory_carry_the_same_bits_over_pipes_and_sockets() {
+    let place = Place::new();
+    let features = place.features("BPCL", 20);
+    let flags = ["--market", "nse", "--test-days", "5", "--envs", "300", &features];
+    let command: Vec<_> =
+        std::iter::once(bin("envpool").into_os_string()).chain(flags.iter().map(Into::into)).collect();
+    let (_server, address) = listen(&place, &flags);
+    let open = Open { episode: Episode::Steps(20), trace: true, ..Open::training(300, 3) };
+    let transcript = |mut client: Client, is_shared: bool| {
+        let mut session = client.open(&open).expect("a session");
+        assert_eq!(session.is_shared(), is_shared);
+        client.reset(&mut session).expect("first observations");
+        let mut seen = session.slab().bytes().to_vec();
+        for step in 0..100 {
+            let actions = random_actions(&mut Stream::new(5, Purpose::Test, step, 0), 300);
+            if step % 9 == 0 {
+                // What is refused is not played, and what follows is not out of step.
+                let refused = client.step(&mut session, Actions::Discrete(&[7; 300])).unwrap_err();
+                assert!(refused.to_string().contains("environment 0: action 7"), "{refused}");
+                let refused = client.step(&mut session, Actions::Discrete(&[0; 299])).unwrap_err();
+                assert!(refused.to_string().contains("299 actions"), "{refused}");
+            }
+            if step % 5 == 0 {
+                // Long enough for both sides to have gone to sleep.
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            client.step(&mut session, Actions::Discrete(&actions)).expect("a step");
+            seen.extend_from_slice(session.slab().bytes());
+        }
+        client.close(session).expect("its end");
+        seen
+    };
+    let spawned =
+        |transport| Client::spawn_over(&command, "test", transport).expect("envpool serves on its pipes");
+    let connected = |transport| {
+        Client::connect_over(&address, Duration::from_secs(20), "test", transport).expect("a connection")
+    };
+    let inline = transcript(spawned(Transport::Inline), false);
+    assert!(transcript(connected(Transport::Inline), false) == inline, "frames on a socket");
+    assert!(transcript(connected(Transport::Shared), true) == inline, "shared memory over a socket");
+    assert!(transcript(spawned(Transport::Shared), true) == inline, "shared memory over pipes");
+}
+
+#[test]
+fn shared_memory_leaves_no_file_and_a_dead_server_is_noticed() {
+    let mut client = spawn(&["--env", "cartpole", "--envs", "4"]);
+    let pid = client.server_pid().expect("a server of ours");
+    let mut session = client.open(&Open::training(4, 1)).expect("a session");
+    assert!(session.is_shared());
+    let left_over = || {
+        let folders = ["/dev/shm".into(), std::env::temp_dir()];
+        let names = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        names.filter(|e| e.file_name().to_string_lossy().starts_with(&format!("envpool-{pid:x}-"))).count()
+    };
+    assert_eq!(left_over(), 0);
+    client.reset(&mut session).expect("first observations");
+    client.step(&mut session, Actions::Discrete(&[0; 4])).expect("a step");
+    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
+    let gone = client.step(&mut session, Actions::Discrete(&[0; 4])).unwrap_err().to_string();
+    assert!(gone.contains("went away") && gone.contains("signal"), "{gone}");
 }
 
 #[test]

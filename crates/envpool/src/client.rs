@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 
 use wire::message::{ErrorCode, Refusal};
-use wire::{Connection, Request, WireError};
+use wire::{Carrier, Connection, Request, WireError};
 
 use crate::served::Served;
 use crate::session::Session;
@@ -18,6 +19,7 @@ enum Answer {
     Opened,
     Slab,
     Snapshot(Vec<u8>),
+    Share,
     Closed,
     Refused(Refusal),
 }
@@ -30,11 +32,12 @@ enum Answer {
 pub fn converse(
     served: &Served,
     gate: &Gate,
+    carrier: Carrier,
     reader: impl Read,
-    writer: impl Write,
+    writer: impl Write + AsFd,
     on_hello: impl FnOnce(),
 ) -> Result<(), WireError> {
-    let outcome = exchange(served, gate, reader, writer, on_hello);
+    let outcome = exchange(served, gate, carrier, reader, writer, on_hello);
     match outcome {
         Err(WireError::Io(error)) if is_departure(&error) => Ok(()),
         other => other,
@@ -44,11 +47,12 @@ pub fn converse(
 fn exchange(
     served: &Served,
     gate: &Gate,
+    carrier: Carrier,
     reader: impl Read,
-    writer: impl Write,
+    writer: impl Write + AsFd,
     on_hello: impl FnOnce(),
 ) -> Result<(), WireError> {
-    let Some(mut connection) = Connection::accept(reader, writer, SERVER, &served.spec)? else {
+    let Some(mut connection) = Connection::accept(reader, writer, carrier, SERVER, &served.spec)? else {
         return Ok(());
     };
     on_hello();
@@ -62,16 +66,29 @@ fn exchange(
             | Request::Step { session, .. }
             | Request::Close { session }
             | Request::Snapshot { session }
-            | Request::Restore { session, .. } => session,
+            | Request::Restore { session, .. }
+            | Request::Share { session } => session,
         };
         let answer = answer(served, &mut sessions, &request).unwrap_or_else(Answer::Refused);
-        match (answer, sessions.get(&id)) {
+        match (answer, sessions.get_mut(&id)) {
             (Answer::Opened, Some(session)) => connection.opened(id, session.opened())?,
             (Answer::Slab, Some(session)) => connection.slab(id, session.slab())?,
             (Answer::Snapshot(bytes), _) => connection.snapshotted(id, &bytes)?,
             (Answer::Refused(refusal), _) => connection.refuse(id, refusal.code, refusal.text)?,
             (Answer::Closed, _) => connection.closed(id)?,
-            (Answer::Opened | Answer::Slab, None) => unreachable!("the session was just used"),
+            (Answer::Share, Some(session)) => match connection.shared_words(id) {
+                Some(words) => {
+                    session.share(words);
+                    connection.mapped(id)?;
+                }
+                None => {
+                    let text = format!("session {id} has been offered no memory to map");
+                    connection.refuse(id, ErrorCode::BadSession, text)?;
+                }
+            },
+            (Answer::Opened | Answer::Slab | Answer::Share, None) => {
+                unreachable!("the session was just used")
+            }
         }
     }
     Ok(())
@@ -114,6 +131,9 @@ fn answer(
             sessions.get_mut(&id).ok_or_else(|| unknown(id))?.restore(served, snapshot)?;
             Ok(Answer::Slab)
         }
+        Request::Share { session: id } => {
+            sessions.contains_key(&id).then_some(Answer::Share).ok_or_else(|| unknown(id))
+        }
         Request::Close { session: id } => {
             sessions.remove(&id).ok_or_else(|| unknown(id))?;
             Ok(Answer::Closed)
@@ -145,7 +165,9 @@ mod tests {
             while let Ok((stream, _)) = listener.accept() {
                 let served = served.clone();
                 let reader = stream.try_clone().unwrap();
-                std::thread::spawn(move || converse(&served, &Gate::default(), reader, stream, || ()));
+                std::thread::spawn(move || {
+                    converse(&served, &Gate::default(), Carrier::Socket, reader, stream, || ())
+                });
             }
         });
         (folder, format!("unix:{}", path.display()))
@@ -203,15 +225,17 @@ mod tests {
         wire::frame::write(&mut &theirs, wire::frame::Kind::Hello, 0, &hello).unwrap();
         (&theirs).write_all(b"ENVP\x01\x00").unwrap();
         drop(theirs);
-        converse(&served(&[]), &Gate::default(), ours.try_clone().unwrap(), ours, || ()).unwrap();
+        let reader = ours.try_clone().unwrap();
+        converse(&served(&[]), &Gate::default(), Carrier::Socket, reader, ours, || ()).unwrap();
     }
 
     #[test]
     fn a_client_of_another_language_is_told_what_it_did_wrong() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (&theirs).write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let reader = ours.try_clone().unwrap();
         let error =
-            converse(&served(&[]), &Gate::default(), ours.try_clone().unwrap(), ours, || ()).unwrap_err();
+            converse(&served(&[]), &Gate::default(), Carrier::Socket, reader, ours, || ()).unwrap_err();
         assert!(matches!(error, WireError::Garbled { .. }), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use trading_env::{ActionSpace, Actions, AnyBatch, Autoreset, EpisodeStatistics, Outputs, TraceRow};
 use wire::message::{ErrorCode, Opened, Refusal};
 use wire::server::{continuous_actions, discrete_actions};
-use wire::slab::TRACE_COLUMNS;
+use wire::slab::{SharedWords, TRACE_COLUMNS};
 use wire::{Finished, Open, Slab, SlabLayout};
 
 use crate::served::Served;
@@ -69,6 +69,11 @@ impl Session {
     /// What the last exchange brought.
     pub fn slab(&self) -> &Slab {
         &self.slab
+    }
+
+    /// Moves the slab into memory that the client reads.
+    pub fn share(&mut self, words: SharedWords) {
+        self.slab.share(words);
     }
 
     /// New episodes where `mask` is 1; in all environments if it is empty.
@@ -145,7 +150,7 @@ impl Session {
         let mut slab = Slab::new(self.slab.layout().clone());
         slab.take_over(parts.slab).map_err(refuse)?;
         self.batch.restore(parts.batch).map_err(|error| refuse(error.to_string()))?;
-        self.slab = slab;
+        self.slab.take_over(slab.bytes()).map_err(refuse)?;
         self.was_reset = parts.was_reset;
         Ok(())
     }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use cli::UsageError;
 use rustix::fs::Mode;
-use wire::WireError;
 use wire::frame::{self, Kind};
 use wire::message::{ErrorCode, Refusal, encode};
+use wire::{Carrier, WireError};
 
 use crate::client::converse;
 use crate::served::Served;
@@ -152,7 +152,7 @@ fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream) -> Result<(),
     let on_hello = || {
         let _ = stream.set_read_timeout(None);
     };
-    converse(served, gate, reader, stream, on_hello)
+    converse(served, gate, Carrier::Socket, reader, stream, on_hello)
 }
 
 fn refuse(stream: &UnixStream) {

@@ -58,6 +58,7 @@ pub fn on_signal(
         }
         let _closed = gate.drain();
         cleanup();
+        wire::shared::remove_pending();
         std::process::exit(0);
     })?;
     Ok(())

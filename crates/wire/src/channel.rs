@@ -2,10 +2,14 @@
 //! where it is ours.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
 use crate::message::{MAX_CONTROL_BYTES, Refusal, decode, encode};
@@ -68,12 +72,45 @@ impl Channel {
     pub(crate) fn receive_header(&mut self, limit: Duration) -> Result<Header, WireError> {
         let mut bytes = [0; HEADER_BYTES];
         self.receive_exact(&mut bytes, limit)?;
-        Header::decode(&bytes).map_err(|error| match error {
+        self.decode_header(&bytes)
+    }
+
+    fn decode_header(&self, bytes: &[u8; HEADER_BYTES]) -> Result<Header, WireError> {
+        Header::decode(bytes).map_err(|error| match error {
             HeaderError::Version(theirs) => WireError::Version { peer: self.peer.clone(), theirs },
             HeaderError::Magic(bytes) => self
                 .garbled(format!("{:?} (only frames may be on its stdout)", String::from_utf8_lossy(&bytes))),
             other => self.garbled(format!("{other:?}")),
         })
+    }
+
+    /// A header, and the descriptors that come with it: only over a Unix socket.
+    pub(crate) fn receive_header_and_descriptors(
+        &mut self,
+        limit: Duration,
+    ) -> Result<(Header, Vec<OwnedFd>), WireError> {
+        let mut bytes = [0; HEADER_BYTES];
+        let mut descriptors = Vec::new();
+        let mut patient = Patient { file: &mut self.reader, limit };
+        let mut filled = 0;
+        while filled < HEADER_BYTES {
+            let receive =
+                |file: &mut File| receive_with_descriptors(file, &mut bytes[filled..], &mut descriptors);
+            match patient.retry(receive, wait::readable) {
+                Ok(0) => return Err(self.gone()),
+                Ok(received) => filled += received,
+                Err(error) => return Err(self.explain(error, limit)),
+            }
+        }
+        Ok((self.decode_header(&bytes)?, descriptors))
+    }
+
+    /// A frame that wakes `session`, which is certainly under way.
+    pub(crate) fn receive_wake(&mut self, session: u32) -> Result<(), WireError> {
+        match self.receive_header(ANSWER_LIMIT)? {
+            header if header.kind == Kind::Wake && header.session == session && header.length == 0 => Ok(()),
+            header => Err(self.garbled(format!("{header:?} where a wake-up was due"))),
+        }
     }
 
     pub(crate) fn receive_message<M: serde::de::DeserializeOwned>(
@@ -151,6 +188,31 @@ impl Channel {
             }
         }
     }
+}
+
+/// Reads what is there, and takes the descriptors that come with it, none of which a child of ours inherits.
+fn receive_with_descriptors(
+    socket: &File,
+    bytes: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    #[cfg(target_os = "linux")]
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = RecvFlags::empty();
+    let received = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?.bytes;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    for descriptor in descriptors.iter() {
+        rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
+    }
+    Ok(received)
 }
 
 impl Drop for Channel {

@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::channel::{ANSWER_LIMIT, Channel};
 use crate::frame::Kind;
-use crate::message::{Actions, Hello, Open, Opened, Welcome};
+use crate::message::{
+    Actions, CAN_MAP_DESCRIPTORS, CAN_MAP_FILES, CAN_POST, Hello, Open, Opened, Sharing, Welcome,
+};
+use crate::shared::client_end::ClientEnd;
 use crate::slab::{Slab, SlabLayout};
 use crate::spec::Spec;
 use crate::{WireError, wait};
@@ -20,11 +23,22 @@ use crate::{WireError, wait};
 /// How long a spawned server may take to load its tables and say hello.
 const START_LIMIT: Duration = Duration::from_secs(300);
 
+/// How actions and slabs travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// In shared memory where both sides can map it, in frames elsewhere.
+    #[default]
+    Shared,
+    /// In frames.
+    Inline,
+}
+
 /// A connection to an environment server.
 #[derive(Debug)]
 pub struct Client {
     channel: Channel,
     server: String,
+    capabilities: u64,
     spec: Spec,
     next_session: u32,
 }
@@ -34,7 +48,18 @@ pub struct Client {
 pub struct Session {
     id: u32,
     slab: Slab,
-    in_flight: bool,
+    in_flight: Flight,
+    shared: Option<ClientEnd>,
+}
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flight {
+    Nothing,
+    /// The answer to a frame.
+    Frame,
+    /// The answer to a request in shared memory.
+    Posted,
 }
 
 impl Session {
@@ -43,8 +68,13 @@ impl Session {
         &self.slab
     }
 
+    /// Whether its actions and slabs travel in shared memory.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
     fn must_be_idle(&self, asked: &str) -> Result<(), WireError> {
-        if self.in_flight {
+        if self.in_flight != Flight::Nothing {
             let what = format!("{asked} called for a session with a step in flight (receive it first)");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
         }
@@ -59,6 +89,14 @@ impl Client {
     /// # Errors
     /// If it cannot be started, ends, or does not speak the protocol.
     pub fn spawn(command: &[OsString], client: &str) -> Result<Self, WireError> {
+        Self::spawn_over(command, client, Transport::Shared)
+    }
+
+    /// [`Client::spawn`] with a choice of transport.
+    ///
+    /// # Errors
+    /// As [`Client::spawn`].
+    pub fn spawn_over(command: &[OsString], client: &str, transport: Transport) -> Result<Self, WireError> {
         let (program, arguments) = command
             .split_first()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no server command given"))?;
@@ -76,7 +114,8 @@ impl Client {
         wait::widen_pipe(&stdout);
         let (writer, reader) = (OwnedFd::from(stdin), OwnedFd::from(stdout));
         let name = Path::new(program).file_name().map_or(name, |n| n.to_string_lossy().into_owned());
-        Self::greet(Channel::new(reader.into(), writer.into(), Some(child), name)?, client)
+        let channel = Channel::new(reader.into(), writer.into(), Some(child), name)?;
+        Self::greet(channel, client, capabilities(transport, CAN_MAP_FILES))
     }
 
     /// Connects to a server at `address`, of the form `unix:PATH`, waiting up to `patience` for it to listen.
@@ -84,6 +123,19 @@ impl Client {
     /// # Errors
     /// If nobody listens in time, or whoever does speaks another protocol.
     pub fn connect(address: &str, patience: Duration, client: &str) -> Result<Self, WireError> {
+        Self::connect_over(address, patience, client, Transport::Shared)
+    }
+
+    /// [`Client::connect`] with a choice of transport.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_over(
+        address: &str,
+        patience: Duration,
+        client: &str,
+        transport: Transport,
+    ) -> Result<Self, WireError> {
         let path = address
             .strip_prefix("unix:")
             .filter(|path| !path.is_empty())
@@ -101,17 +153,19 @@ impl Client {
         };
         let reader = OwnedFd::from(stream.try_clone()?);
         let writer = OwnedFd::from(stream);
-        Self::greet(Channel::new(reader.into(), writer.into(), None, address.to_owned())?, client)
+        let channel = Channel::new(reader.into(), writer.into(), None, address.to_owned())?;
+        Self::greet(channel, client, capabilities(transport, CAN_MAP_DESCRIPTORS))
     }
 
-    fn greet(mut channel: Channel, client: &str) -> Result<Self, WireError> {
-        let hello = Hello { client: client.to_owned(), capabilities: 0 };
+    fn greet(mut channel: Channel, client: &str, capabilities: u64) -> Result<Self, WireError> {
+        let hello = Hello { client: client.to_owned(), capabilities };
         // A server that has no place for us says so and hangs up, perhaps before it has read a word.
         let sent = channel.send_message(Kind::Hello, 0, &hello);
         let header = channel.receive_header(START_LIMIT).map_err(|error| sent.err().unwrap_or(error))?;
         let welcome: Welcome = channel.receive_message(header, Kind::Welcome)?;
         let spec = Spec::from_json(&welcome.spec).map_err(|what| channel.garbled(what))?;
-        Ok(Self { channel, server: welcome.server, spec, next_session: 1 })
+        let capabilities = capabilities & welcome.capabilities;
+        Ok(Self { channel, server: welcome.server, capabilities, spec, next_session: 1 })
     }
 
     /// The server's specification.
@@ -136,13 +190,25 @@ impl Client {
     pub fn open(&mut self, open: &Open) -> Result<Session, WireError> {
         let id = self.next_session;
         self.channel.send_message(Kind::Open, id, open)?;
-        let header = self.channel.receive_header(ANSWER_LIMIT)?;
-        let opened: Opened = self.channel.receive_message(header, Kind::Opened)?;
+        let (header, descriptors) = if self.capabilities & CAN_MAP_DESCRIPTORS == 0 {
+            (self.channel.receive_header(ANSWER_LIMIT)?, Vec::new())
+        } else {
+            self.channel.receive_header_and_descriptors(ANSWER_LIMIT)?
+        };
+        let (opened, sharing): (Opened, Sharing) = self.channel.receive_message(header, Kind::Opened)?;
         if opened.n_envs != open.n_envs || opened.obs_len != self.spec.observation.len {
             return Err(self.channel.garbled("an opened session of other shapes than asked for".into()));
         }
         self.next_session += 1;
-        Ok(Session { id, slab: Slab::new(SlabLayout::new(&opened)), in_flight: false })
+        let layout = SlabLayout::new(&opened);
+        let mut shared = None;
+        if sharing != Sharing::Inline {
+            let n_values = open.n_envs as usize * self.spec.action.values_per_env();
+            shared = ClientEnd::map(&sharing, descriptors, &layout, n_values);
+            self.channel.send(Kind::Map, id, &[shared.is_some().into()])?;
+            self.receive_nothing(Kind::Mapped)?;
+        }
+        Ok(Session { id, slab: Slab::new(layout), in_flight: Flight::Nothing, shared })
     }
 
     /// Starts new episodes in all environments; their first observations are then in the slab.
@@ -151,7 +217,7 @@ impl Client {
     /// If the server refuses, or is gone.
     pub fn reset(&mut self, session: &mut Session) -> Result<(), WireError> {
         self.channel.send(Kind::Reset, session.id, &[])?;
-        session.in_flight = true;
+        session.in_flight = Flight::Frame;
         self.receive(session)
     }
 
@@ -161,7 +227,7 @@ impl Client {
     /// If the server refuses, or is gone.
     pub fn reset_where(&mut self, session: &mut Session, mask: &[u8]) -> Result<(), WireError> {
         self.channel.send(Kind::Reset, session.id, mask)?;
-        session.in_flight = true;
+        session.in_flight = Flight::Frame;
         self.receive(session)
     }
 
@@ -179,8 +245,16 @@ impl Client {
     /// # Errors
     /// If the server is gone.
     pub fn send(&mut self, session: &mut Session, actions: Actions<'_>) -> Result<(), WireError> {
-        self.channel.send(Kind::Step, session.id, actions.bytes())?;
-        session.in_flight = true;
+        let bytes = actions.bytes();
+        session.must_be_idle("send")?;
+        if let Some(shared) = &mut session.shared
+            && shared.post(bytes, session.id, &mut self.channel)?
+        {
+            session.in_flight = Flight::Posted;
+            return Ok(());
+        }
+        self.channel.send(Kind::Step, session.id, bytes)?;
+        session.in_flight = Flight::Frame;
         Ok(())
     }
 
@@ -190,11 +264,17 @@ impl Client {
     /// # Errors
     /// If the server refused an action, or is gone.
     pub fn receive(&mut self, session: &mut Session) -> Result<(), WireError> {
-        if !session.in_flight {
-            let what = "receive called for a session with nothing in flight";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+        match (std::mem::replace(&mut session.in_flight, Flight::Nothing), &mut session.shared) {
+            (Flight::Nothing, _) => {
+                let what = "receive called for a session with nothing in flight";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+            }
+            (Flight::Posted, Some(shared)) => {
+                shared.wait(session.id, &mut self.channel)?;
+                return shared.copy_to(&mut session.slab).map_err(|what| self.channel.garbled(what));
+            }
+            _ => {}
         }
-        session.in_flight = false;
         let header = self.channel.receive_header(ANSWER_LIMIT)?;
         if header.kind == Kind::Refused {
             return Err(self.channel.receive_refusal(header));
@@ -203,6 +283,11 @@ impl Client {
             return Err(self.channel.garbled(format!("{header:?} where a slab was due")));
         }
         let length = header.length as usize;
+        if let Some(shared) = &session.shared
+            && length == 0
+        {
+            return shared.copy_to(&mut session.slab).map_err(|what| self.channel.garbled(what));
+        }
         if header.length > session.slab.layout().max_bytes() as u64 {
             return Err(self.channel.garbled(format!("a slab of {length} bytes")));
         }
@@ -248,7 +333,7 @@ impl Client {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
         }
         self.channel.send(Kind::Restore, session.id, snapshot)?;
-        session.in_flight = true;
+        session.in_flight = Flight::Frame;
         self.receive(session)
     }
 
@@ -259,10 +344,15 @@ impl Client {
     #[expect(clippy::needless_pass_by_value, reason = "a closed session must not be used again")]
     pub fn close(&mut self, session: Session) -> Result<(), WireError> {
         self.channel.send(Kind::Close, session.id, &[])?;
+        self.receive_nothing(Kind::Closed)
+    }
+
+    /// An answer without a body.
+    fn receive_nothing(&mut self, due: Kind) -> Result<(), WireError> {
         match self.channel.receive_header(ANSWER_LIMIT)? {
-            header if header.kind == Kind::Closed && header.length == 0 => Ok(()),
+            header if header.kind == due && header.length == 0 => Ok(()),
             header if header.kind == Kind::Refused => Err(self.channel.receive_refusal(header)),
-            header => Err(self.channel.garbled(format!("{header:?} where a close was due"))),
+            header => Err(self.channel.garbled(format!("{header:?} where {due:?} was due"))),
         }
     }
 }
@@ -270,6 +360,13 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let _ = self.channel.send(Kind::Goodbye, 0, &[]);
+    }
+}
+
+fn capabilities(transport: Transport, way: u64) -> u64 {
+    match transport {
+        Transport::Shared => way | CAN_POST,
+        Transport::Inline => 0,
     }
 }
 

@@ -22,7 +22,8 @@ pub enum Kind {
     Open = 2,
     /// Client: empty for all environments, or a byte an environment that is 1 where it is to be reset.
     Reset = 3,
-    /// Client: raw actions, `i32` for discrete and `f32` for continuous action spaces.
+    /// Client: raw actions, `i32` for discrete and `f32` for continuous action spaces; empty where they lie in
+    /// shared memory.
     Step = 4,
     /// Client: empty.
     Close = 5,
@@ -32,11 +33,16 @@ pub enum Kind {
     Snapshot = 7,
     /// Client: a snapshot's bytes, as they came.
     Restore = 8,
+    /// Client: one byte, 1 if it has mapped the memory that [`Kind::Opened`] offered and 0 if it could not.
+    Map = 9,
+    /// Either: empty; wakes a side that has said in shared memory that it sleeps. It has no answer.
+    Wake = 10,
     /// Server: [`crate::message::Welcome`].
     Welcome = 101,
     /// Server: [`crate::message::Opened`].
     Opened = 102,
-    /// Server: the arrays of [`crate::slab`]; the answer to a reset, a step and a restore.
+    /// Server: the arrays of [`crate::slab`], or nothing where they lie in shared memory; the answer to a reset,
+    /// a step and a restore.
     Slab = 103,
     /// Server: empty.
     Closed = 104,
@@ -44,11 +50,13 @@ pub enum Kind {
     Refused = 105,
     /// Server: a session's whole state, in bytes that mean something to the server alone.
     Snapshotted = 106,
+    /// Server: empty; the answer to a map.
+    Mapped = 107,
 }
 
 impl Kind {
     fn from_number(number: u16) -> Option<Self> {
-        const ALL: [Kind; 14] = [
+        const ALL: [Kind; 17] = [
             Kind::Hello,
             Kind::Open,
             Kind::Reset,
@@ -57,12 +65,15 @@ impl Kind {
             Kind::Goodbye,
             Kind::Snapshot,
             Kind::Restore,
+            Kind::Map,
+            Kind::Wake,
             Kind::Welcome,
             Kind::Opened,
             Kind::Slab,
             Kind::Closed,
             Kind::Refused,
             Kind::Snapshotted,
+            Kind::Mapped,
         ];
         ALL.into_iter().find(|&kind| kind as u16 == number)
     }

@@ -10,6 +10,7 @@
 //! - [`spec`]: the specification document that the server sends first: all that a learner needs to know.
 //! - [`frame`]: the header in front of every message, and reading and writing whole frames.
 //! - [`slab`]: the arrays of one exchange in one buffer, the same on both sides.
+//! - [`shared`]: memory that both sides map, so that the stream carries wake-ups alone.
 //! - [`wait`]: waiting on a file descriptor with an end.
 //! - `channel`: the client's byte stream, and the process at its other end.
 //! - [`client`]: the learner's end: spawn or connect, open, reset, step.
@@ -23,14 +24,15 @@ pub mod error;
 pub mod frame;
 pub mod message;
 pub mod server;
+pub mod shared;
 pub mod slab;
 pub mod spec;
 pub mod wait;
 
-pub use client::{Client, Session};
+pub use client::{Client, Session, Transport};
 pub use error::WireError;
 pub use message::{Actions, Autoreset, Episode, Open, Range, Start};
-pub use server::{Connection, Request};
+pub use server::{Carrier, Connection, Request};
 pub use slab::{Finished, Slab, SlabLayout};
 pub use spec::Spec;
 

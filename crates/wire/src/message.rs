@@ -7,12 +7,20 @@ use serde::{Deserialize, Serialize};
 /// The largest control message: a specification with a long calendar is the biggest there is.
 pub const MAX_CONTROL_BYTES: usize = 16 << 20;
 
+/// A client that can map files by their path.
+pub const CAN_MAP_FILES: u64 = 1;
+/// A client that can receive descriptors on a Unix socket, and map them.
+pub const CAN_MAP_DESCRIPTORS: u64 = 2;
+/// A client that can read and write shared memory in a sequentially consistent order, and so post requests
+/// there. Another one sends a frame for each and waits for a frame.
+pub const CAN_POST: u64 = 4;
+
 /// The client's first message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Name and version of the client, for logs.
     pub client: String,
-    /// What the client can do, one bit a capability; none is defined yet.
+    /// What the client can do: [`CAN_MAP_FILES`], [`CAN_MAP_DESCRIPTORS`], [`CAN_POST`].
     pub capabilities: u64,
 }
 
@@ -147,6 +155,23 @@ pub struct Opened {
     pub n_cost_kinds: u32,
     /// Whether slabs carry a trace.
     pub trace: bool,
+}
+
+/// Where a session's actions and slabs travel: the second part of the answer to [`Open`]. What is offered is
+/// used once the client says that it has mapped it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sharing {
+    /// In frames.
+    Inline,
+    /// In memory that is mapped from files, which are removed at the client's word.
+    Files {
+        /// Written by both sides: see [`crate::shared`].
+        exchange: String,
+        /// Written by the server.
+        slab: String,
+    },
+    /// In memory whose two descriptors, the exchange's and the slab's, come with this message.
+    Descriptors,
 }
 
 /// The kind of a refusal. The server's state is as it was before the refused frame.

@@ -1,12 +1,18 @@
 //! The environment server's end of one connection: handshake, requests, answers. What a request means is
 //! the server's business; that it is well formed is checked here, before anything is allocated for it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::WireError;
 use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
 use crate::message::{ErrorCode, Hello, Open, Opened, Refusal, Welcome, decode, encode};
-use crate::slab::{Slab, SlabLayout};
+use crate::shared::exchange::AnswerKind;
+use crate::shared::server_end::ServerEnd;
+use crate::slab::{SharedWords, Slab, SlabLayout};
 use crate::spec::Spec;
 
 /// No request needs a longer control message than this.
@@ -24,6 +30,17 @@ pub struct Connection<R, W> {
     body: Vec<u64>,
     max_body: usize,
     max_snapshot: usize,
+    values_per_env: usize,
+    shared: ServerEnd,
+}
+
+/// What carries a connection's bytes: it decides how memory can be shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// Two pipes, usually to the process that started this one.
+    Pipes,
+    /// A Unix socket.
+    Socket,
 }
 
 /// What a client asks for.
@@ -67,15 +84,26 @@ pub enum Request<'a> {
         /// What the client says is one.
         snapshot: &'a [u8],
     },
+    /// The client has mapped the memory for a session's slab, which is to lie there from now on.
+    Share {
+        /// Which session.
+        session: u32,
+    },
 }
 
-impl<R: Read, W: Write> Connection<R, W> {
+impl<R: Read, W: Write + AsFd> Connection<R, W> {
     /// Reads the client's hello and answers with `spec`. `None` if the client went away without a word, as a
     /// probe of the socket does. `max_envs` is the largest batch, which bounds what a frame may carry.
     ///
     /// # Errors
     /// If the client does not speak this protocol; it is told so.
-    pub fn accept(reader: R, writer: W, server: &str, spec: &Spec) -> Result<Option<Self>, WireError> {
+    pub fn accept(
+        reader: R,
+        writer: W,
+        carrier: Carrier,
+        server: &str,
+        spec: &Spec,
+    ) -> Result<Option<Self>, WireError> {
         let actions = 4 * spec.max_envs as usize * spec.action.values_per_env();
         let max_body = actions.max(MAX_REQUEST_BYTES);
         let largest = Opened {
@@ -91,6 +119,8 @@ impl<R: Read, W: Write> Connection<R, W> {
             body: vec![0; max_body.div_ceil(8)],
             max_body,
             max_snapshot: SlabLayout::new(&largest).max_snapshot_bytes(),
+            values_per_env: spec.action.values_per_env(),
+            shared: ServerEnd::new(0, carrier),
         };
         let Some(header) = connection.read_frame()? else { return Ok(None) };
         if header.kind != Kind::Hello {
@@ -100,8 +130,10 @@ impl<R: Read, W: Write> Connection<R, W> {
             Ok(hello) => hello,
             Err(what) => return Err(connection.hang_up(what)),
         };
+        connection.shared = ServerEnd::new(hello.capabilities, carrier);
+        let capabilities = connection.shared.capabilities();
         let spec = spec.to_json().map_err(io::Error::other)?;
-        let welcome = Welcome { server: server.to_owned(), capabilities: 0, spec };
+        let welcome = Welcome { server: server.to_owned(), capabilities, spec };
         connection.client = hello.client;
         connection.answer(Kind::Welcome, 0, &welcome)?;
         Ok(Some(connection))
@@ -119,9 +151,28 @@ impl<R: Read, W: Write> Connection<R, W> {
     /// If what comes is not this protocol, so that the connection cannot go on; the client is told so.
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>, WireError> {
         loop {
+            if let Some((session, bytes)) = self.shared.take_posted(&mut self.body) {
+                return Ok(Some(Request::Step {
+                    session,
+                    actions: &bytemuck::cast_slice(&self.body)[..bytes],
+                }));
+            }
+            if self.shared.spin() || !self.shared.fall_asleep() {
+                continue;
+            }
             let Some(header) = self.read_frame()? else { return Ok(None) };
+            self.shared.woken_by(header.kind);
             let session = header.session;
             match header.kind {
+                Kind::Wake if header.length == 0 => {}
+                Kind::Map => match *self.body_bytes(header) {
+                    [1] => return Ok(Some(Request::Share { session })),
+                    [0] => {
+                        self.shared.mapped(session, false);
+                        self.mapped(session)?;
+                    }
+                    _ => self.refuse(session, ErrorCode::BadFrame, "map: not one byte, 0 or 1".into())?,
+                },
                 Kind::Goodbye => return Ok(None),
                 Kind::Open => match decode(self.body_bytes(header)) {
                     Ok(open) => return Ok(Some(Request::Open { session, open })),
@@ -129,6 +180,13 @@ impl<R: Read, W: Write> Connection<R, W> {
                 },
                 Kind::Reset => {
                     return Ok(Some(Request::Reset { session, mask: self.body_bytes(header) }));
+                }
+                Kind::Step if header.length == 0 && self.shared.is_shared(session) => {
+                    let bytes = self.shared.copy_actions(session, &mut self.body).unwrap_or(0);
+                    return Ok(Some(Request::Step {
+                        session,
+                        actions: &bytemuck::cast_slice(&self.body)[..bytes],
+                    }));
                 }
                 Kind::Step => {
                     return Ok(Some(Request::Step { session, actions: self.body_bytes(header) }));
@@ -146,19 +204,51 @@ impl<R: Read, W: Write> Connection<R, W> {
         }
     }
 
-    /// Says that a session is open.
+    /// Says that a session is open, and offers it shared memory if the client can map it.
     ///
     /// # Errors
     /// If the client is gone.
     pub fn opened(&mut self, session: u32, opened: &Opened) -> Result<(), WireError> {
-        self.answer(Kind::Opened, session, opened)
+        let n_values = opened.n_envs as usize * self.values_per_env;
+        let slab_bytes = SlabLayout::new(opened).total_bytes();
+        let (sharing, descriptors) = self.shared.offer(session, n_values, slab_bytes);
+        if descriptors.is_empty() {
+            return self.answer(Kind::Opened, session, &(opened, sharing));
+        }
+        let body = encode(&(opened, sharing)).map_err(io::Error::other)?;
+        let header = Header { kind: Kind::Opened, session, length: body.len() as u64 }.encode();
+        let frame = [&header[..], &body].concat();
+        let sent = send_with_descriptors(&self.writer, &frame, &descriptors)?;
+        Ok(self.writer.write_all(&frame[sent..])?)
     }
 
-    /// Sends what an exchange brought.
+    /// The memory that the client has mapped for a session's slab: the answer to [`Request::Share`] is
+    /// [`Connection::mapped`], after it is in use. `None` if none was offered.
+    pub fn shared_words(&mut self, session: u32) -> Option<SharedWords> {
+        self.shared.mapped(session, true).map(SharedWords)
+    }
+
+    /// Says that a session uses shared memory from now on, or that it does not.
+    ///
+    /// # Errors
+    /// If the client is gone.
+    pub fn mapped(&mut self, session: u32) -> Result<(), WireError> {
+        Ok(frame::write(&mut self.writer, Kind::Mapped, session, &[])?)
+    }
+
+    /// Sends what an exchange brought, or says that it lies in shared memory.
     ///
     /// # Errors
     /// If the client is gone.
     pub fn slab(&mut self, session: u32, slab: &Slab) -> Result<(), WireError> {
+        match self.shared.answer(session, AnswerKind::Slab) {
+            Some(false) => return Ok(()),
+            Some(true) => return Ok(frame::write(&mut self.writer, Kind::Wake, session, &[])?),
+            None if self.shared.is_shared(session) => {
+                return Ok(frame::write(&mut self.writer, Kind::Slab, session, &[])?);
+            }
+            None => {}
+        }
         Ok(frame::write(&mut self.writer, Kind::Slab, session, slab.bytes())?)
     }
 
@@ -175,6 +265,7 @@ impl<R: Read, W: Write> Connection<R, W> {
     /// # Errors
     /// If the client is gone.
     pub fn closed(&mut self, session: u32) -> Result<(), WireError> {
+        self.shared.close(session);
         Ok(frame::write(&mut self.writer, Kind::Closed, session, &[])?)
     }
 
@@ -183,7 +274,10 @@ impl<R: Read, W: Write> Connection<R, W> {
     /// # Errors
     /// If the client is gone.
     pub fn refuse(&mut self, session: u32, code: ErrorCode, text: String) -> Result<(), WireError> {
-        self.answer(Kind::Refused, session, &Refusal { code, text })
+        self.answer(Kind::Refused, session, &Refusal { code, text })?;
+        // The frame comes first: a client that sees the counter move reads it at once.
+        self.shared.answer(session, AnswerKind::Frame);
+        Ok(())
     }
 
     fn answer(&mut self, kind: Kind, session: u32, message: &impl serde::Serialize) -> Result<(), WireError> {
@@ -256,6 +350,20 @@ pub fn discrete_actions(bytes: &[u8]) -> Option<&[i32]> {
 /// The continuous actions in a step's bytes, if they are a whole number of values.
 pub fn continuous_actions(bytes: &[u8]) -> Option<&[f32]> {
     bytemuck::try_cast_slice(bytes).ok()
+}
+
+/// Sends as much of `bytes` as the socket takes, and `descriptors` with its first byte.
+fn send_with_descriptors(socket: &impl AsFd, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
+    let rights: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    loop {
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&rights));
+        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::empty()) {
+            Err(rustix::io::Errno::INTR) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
 }
 
 /// Fills `bytes`; `false` if the stream ends first.

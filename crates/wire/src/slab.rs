@@ -15,11 +15,12 @@
 //! A frame carries the buffer up to its last finished record, so an exchange in which nothing ends pays
 //! nothing for final observations.
 
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 use bytemuck::{Pod, Zeroable};
 
 use crate::message::Opened;
+use crate::shared::mapping::{Mapping, OwnWords};
 
 /// The f64 columns of a trace, before the costs by kind.
 pub const TRACE_COLUMNS: [&str; 9] = [
@@ -125,6 +126,11 @@ impl SlabLayout {
         self.records + self.n_envs * self.record_bytes
     }
 
+    /// The size of the buffer.
+    pub(crate) fn total_bytes(&self) -> usize {
+        self.total
+    }
+
     /// The largest snapshot of a session with this layout.
     pub fn max_snapshot_bytes(&self) -> usize {
         MAX_SNAPSHOT_HEAD_BYTES + self.n_envs * MAX_STATE_BYTES + self.max_bytes()
@@ -136,7 +142,37 @@ impl SlabLayout {
 pub struct Slab {
     layout: SlabLayout,
     // Words, so that every section is aligned for its type.
-    words: Vec<u64>,
+    words: Words,
+}
+
+/// Memory for a slab that the client of a session has mapped too, to read it there.
+#[derive(Debug)]
+pub struct SharedWords(pub(crate) OwnWords);
+
+#[derive(Debug)]
+enum Words {
+    Private(Vec<u64>),
+    Shared(OwnWords),
+}
+
+impl Deref for Words {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        match self {
+            Self::Private(words) => words,
+            Self::Shared(words) => words,
+        }
+    }
+}
+
+impl DerefMut for Words {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        match self {
+            Self::Private(words) => words,
+            Self::Shared(words) => words,
+        }
+    }
 }
 
 /// The arrays that a server fills, all at once, so that they can be written in parallel.
@@ -157,8 +193,16 @@ pub struct SlabMut<'a> {
 impl Slab {
     /// An empty slab.
     pub fn new(layout: SlabLayout) -> Self {
-        let words = vec![0; layout.total / 8];
+        let words = Words::Private(vec![0; layout.total / 8]);
         Self { layout, words }
+    }
+
+    /// Moves it into memory that the client reads.
+    pub fn share(&mut self, words: SharedWords) {
+        let mut words = words.0;
+        let length = self.words.len().min(words.len());
+        words[..length].copy_from_slice(&self.words[..length]);
+        self.words = Words::Shared(words);
     }
 
     /// Where everything is.
@@ -222,7 +266,7 @@ impl Slab {
     /// The bytes that a frame carries.
     pub fn bytes(&self) -> &[u8] {
         let end = self.layout.records + self.n_finished() * self.layout.record_bytes;
-        &bytemuck::cast_slice(&self.words)[..end]
+        &bytemuck::cast_slice(&*self.words)[..end]
     }
 
     /// Everything that a step writes but the finished records, for the server.
@@ -231,7 +275,7 @@ impl Slab {
         let n = layout.n_envs;
         let trace_len =
             if layout.trace.is_some() { n * (TRACE_COLUMNS.len() + layout.n_cost_kinds) } else { 0 };
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut *self.words);
         let (obs, bytes) = bytes.split_at_mut(layout.reward);
         let (reward, bytes) = bytes.split_at_mut(layout.terminated - layout.reward);
         let (terminated, bytes) = bytes.split_at_mut(layout.truncated - layout.terminated);
@@ -280,9 +324,19 @@ impl Slab {
         self.check(bytes.len())
     }
 
+    /// Copies what the server has written into shared memory, and checks it as [`Slab::check`] does.
+    pub(crate) fn copy_from(&mut self, shared: &Mapping) -> Result<(), String> {
+        let records = self.layout.records / 8;
+        shared.copy_out(0, &mut self.words[..records]);
+        let n_finished = self.n_finished().min(self.layout.n_envs);
+        let end = self.layout.records + n_finished * self.layout.record_bytes;
+        shared.copy_out(self.layout.records, &mut self.words[records..end / 8]);
+        self.check(end)
+    }
+
     /// The buffer for the first `bytes` bytes, for a frame's body to be read into. Call [`Slab::check`] after.
     pub(crate) fn body_mut(&mut self, bytes: usize) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.words)[..bytes]
+        &mut bytemuck::cast_slice_mut(&mut *self.words)[..bytes]
     }
 
     /// Checks what was read against the layout, so that no accessor can leave the buffer.
@@ -315,12 +369,12 @@ impl Slab {
     }
 
     fn view<T: Pod>(&self, start: usize, len: usize) -> &[T] {
-        let bytes: &[u8] = bytemuck::cast_slice(&self.words);
+        let bytes: &[u8] = bytemuck::cast_slice(&*self.words);
         bytemuck::cast_slice(&bytes[Self::range::<T>(start, len)])
     }
 
     fn view_mut<T: Pod>(&mut self, start: usize, len: usize) -> &mut [T] {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut *self.words);
         bytemuck::cast_slice_mut(&mut bytes[Self::range::<T>(start, len)])
     }
 }

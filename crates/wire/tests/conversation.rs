@@ -11,14 +11,20 @@ use wire::frame::{HEADER_BYTES, Header, Kind};
 use wire::message::{ErrorCode, Hello, Opened, encode};
 use wire::server::{Connection, Request, discrete_actions};
 use wire::spec::{ActionSpace, Observation, Spec};
-use wire::{Actions, Client, Finished, Open, Slab, SlabLayout, WireError};
+use wire::{Actions, Carrier, Client, Finished, Open, Slab, SlabLayout, WireError};
 
 const OBS_LEN: u32 = 3;
 
 fn spec() -> Spec {
     Spec {
         environment: "counter".into(),
-        observation: Observation { len: OBS_LEN, window: 1, features: vec![], account: vec![], feature_major: false },
+        observation: Observation {
+            len: OBS_LEN,
+            window: 1,
+            features: vec![],
+            account: vec![],
+            feature_major: false,
+        },
         action: ActionSpace::Discrete { n: 2, levels: vec![] },
         seed: 1,
         max_envs: 8,
@@ -32,7 +38,8 @@ fn spec() -> Spec {
 /// its episode. Action 9 is refused.
 fn serve(stream: UnixStream) -> Result<u32, WireError> {
     let reader = stream.try_clone()?;
-    let Some(mut connection) = Connection::accept(reader, stream, "counter 1", &spec())? else {
+    let Some(mut connection) = Connection::accept(reader, stream, Carrier::Socket, "counter 1", &spec())?
+    else {
         return Ok(0);
     };
     let mut sessions: Vec<(u32, Slab)> = Vec::new();
@@ -50,6 +57,12 @@ fn serve(stream: UnixStream) -> Result<u32, WireError> {
             Some(Request::Reset { session, .. }) => (session, Ok(())),
             Some(Request::Close { session }) => {
                 connection.closed(session)?;
+                continue;
+            }
+            Some(Request::Share { session }) => {
+                let words = connection.shared_words(session).unwrap();
+                sessions.iter_mut().find(|(id, _)| *id == session).unwrap().1.share(words);
+                connection.mapped(session)?;
                 continue;
             }
             Some(Request::Snapshot { session }) => {

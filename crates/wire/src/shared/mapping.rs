@@ -1,0 +1,126 @@
+//! Mapped memory. What the other process may write is seen as atomics alone; only memory that nobody else may
+//! write is ever a plain slice.
+
+use std::ffi::c_void;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::AsFd;
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags};
+
+/// A piece of memory that another process may have mapped too.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<c_void>,
+    bytes: usize,
+}
+
+// SAFETY: a mapping is not tied to the thread that made it, and all access through a shared reference is atomic.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `bytes` bytes of `memory` to be read.
+    pub(crate) fn read_only(memory: impl AsFd, bytes: usize) -> io::Result<Self> {
+        Self::map(memory, bytes, ProtFlags::READ)
+    }
+
+    /// Maps the first `bytes` bytes of `memory` to be read and written.
+    pub(crate) fn read_write(memory: impl AsFd, bytes: usize) -> io::Result<Self> {
+        Self::map(memory, bytes, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn map(memory: impl AsFd, bytes: usize, access: ProtFlags) -> io::Result<Self> {
+        // A page that is mapped but not there would be a SIGBUS.
+        let there = rustix::fs::fstat(&memory)?.st_size;
+        if bytes == 0 || u64::try_from(there).is_ok_and(|there| there < bytes as u64) {
+            let what = format!("{there} bytes of shared memory, where {bytes} are due");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        // SAFETY: a new mapping at a place of the kernel's choice aliases nothing of this process.
+        let start = unsafe { rustix::mm::mmap(null_mut(), bytes, access, MapFlags::SHARED, memory, 0) }?;
+        let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, bytes })
+    }
+
+    /// The word at byte `at`, a multiple of 4.
+    pub(crate) fn word(&self, at: usize) -> &AtomicU32 {
+        assert!(at.is_multiple_of(4) && at + 4 <= self.bytes, "word {at} of {} bytes", self.bytes);
+        // SAFETY: in bounds of a mapping that lives as long as the reference, and aligned, as mappings start at a
+        // page. It is only ever accessed atomically; a read-only mapping is only loaded from.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().byte_add(at).cast()) }
+    }
+
+    /// Copies what stands from byte `at` on, a multiple of 8, into `out`. The other side may be writing it: every
+    /// word is one that stood there, but they need not be of one moment.
+    pub(crate) fn copy_out(&self, at: usize, out: &mut [u64]) {
+        assert!(at.is_multiple_of(8) && at + size_of_val(out) <= self.bytes, "{at} of {} bytes", self.bytes);
+        // SAFETY: in bounds and aligned as above, and atomics may be written by others.
+        let words = unsafe {
+            std::slice::from_raw_parts(self.start.as_ptr().byte_add(at).cast::<AtomicU64>(), out.len())
+        };
+        for (to, word) in out.iter_mut().zip(words) {
+            *to = word.load(Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this length, and nothing refers to it any more. A failure leaves it mapped.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr(), self.bytes) };
+    }
+}
+
+/// Words that this process alone may write: the other side was given no right to.
+#[derive(Debug)]
+pub(crate) struct OwnWords(Mapping);
+
+impl OwnWords {
+    /// `mapping`, which must be writable here and nowhere else.
+    ///
+    /// # Safety
+    /// No other process may have, or get, the right to write this memory, nor to make it shorter.
+    pub(crate) unsafe fn new(mapping: Mapping) -> Self {
+        Self(mapping)
+    }
+}
+
+impl Deref for OwnWords {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        // SAFETY: mapped for as long as `self`, aligned to a page, and nobody else writes it.
+        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr().cast(), self.0.bytes / 8) }
+    }
+}
+
+impl DerefMut for OwnWords {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        // SAFETY: as above, and `self` is borrowed exclusively; that another process reads is no alias of ours.
+        unsafe { std::slice::from_raw_parts_mut(self.0.start.as_ptr().cast(), self.0.bytes / 8) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_mappings_of_a_file_see_the_same_bytes() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        let (one, other) =
+            (Mapping::read_write(&file, 4096).unwrap(), Mapping::read_only(&file, 4096).unwrap());
+        one.word(8).store(7, Ordering::Release);
+        one.word(12).store(1, Ordering::Release);
+        assert_eq!(other.word(8).load(Ordering::Acquire), 7);
+        let mut out = [0; 2];
+        other.copy_out(8, &mut out);
+        assert_eq!(out, [7 | 1 << 32, 0]);
+        assert!(Mapping::read_only(&file, 4097).is_err(), "more than there is");
+    }
+}

@@ -1,0 +1,186 @@
+//! The server's side of shared memory: offers it, sees requests that were posted, answers them.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use super::exchange::{AnswerKind, Exchange};
+use super::mapping::OwnWords;
+use super::platform::{self, Files};
+use super::spin::Spinner;
+use crate::frame::Kind;
+use crate::message::{CAN_MAP_DESCRIPTORS, CAN_MAP_FILES, CAN_POST, Sharing};
+use crate::server::Carrier;
+
+/// The shared memory of one connection's sessions.
+#[derive(Debug)]
+pub(crate) struct ServerEnd {
+    capabilities: u64,
+    offered: Option<Offered>,
+    sessions: Vec<Shared>,
+    spinner: Spinner,
+    /// Frames to wake this side that are under way although it did not sleep.
+    n_due_wakes: usize,
+}
+
+/// Memory that a client has not mapped yet.
+#[derive(Debug)]
+struct Offered {
+    session: u32,
+    exchange: Exchange,
+    slab: OwnWords,
+    _files: Option<Files>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    session: u32,
+    exchange: Exchange,
+    answered: u32,
+    /// The number of the request that is being answered.
+    current: Option<u32>,
+}
+
+impl ServerEnd {
+    /// For a client with these capabilities at the other end of `carrier`.
+    pub(crate) fn new(capabilities: u64, carrier: Carrier) -> Self {
+        let way = match carrier {
+            Carrier::Pipes => CAN_MAP_FILES,
+            Carrier::Socket => CAN_MAP_DESCRIPTORS,
+        };
+        let capabilities = if capabilities & way == 0 { 0 } else { capabilities & (way | CAN_POST) };
+        Self { capabilities, offered: None, sessions: Vec::new(), spinner: Spinner::new(), n_due_wakes: 0 }
+    }
+
+    /// What this connection uses of what its client can do.
+    pub(crate) fn capabilities(&self) -> u64 {
+        self.capabilities
+    }
+
+    /// Makes memory for a session. Where the system has none, frames do what it would have done.
+    pub(crate) fn offer(
+        &mut self,
+        session: u32,
+        n_values: usize,
+        slab_bytes: usize,
+    ) -> (Sharing, Vec<OwnedFd>) {
+        self.offered = None;
+        self.try_offer(session, n_values, slab_bytes).unwrap_or((Sharing::Inline, Vec::new()))
+    }
+
+    fn try_offer(
+        &mut self,
+        session: u32,
+        n_values: usize,
+        slab_bytes: usize,
+    ) -> io::Result<(Sharing, Vec<OwnedFd>)> {
+        let exchange_bytes = Exchange::bytes(n_values);
+        let (pieces, files, descriptors, sharing);
+        if self.capabilities & CAN_MAP_FILES != 0 {
+            let (made, its_files) = Files::create(exchange_bytes, slab_bytes)?;
+            let (exchange, slab) = its_files.paths();
+            let text = |path: std::path::PathBuf| path.into_os_string().into_string();
+            let (Ok(exchange), Ok(slab)) = (text(exchange), text(slab)) else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            (pieces, files, descriptors) = (made, Some(its_files), Vec::new());
+            sharing = Sharing::Files { exchange, slab };
+        } else if self.capabilities & CAN_MAP_DESCRIPTORS != 0 {
+            let (made, its_descriptors) = platform::nameless(exchange_bytes, slab_bytes)?;
+            (pieces, files, descriptors) = (made, None, its_descriptors.into());
+            sharing = Sharing::Descriptors;
+        } else {
+            return Ok((Sharing::Inline, Vec::new()));
+        }
+        let exchange = Exchange::new(pieces.exchange, n_values);
+        self.offered = Some(Offered { session, exchange, slab: pieces.slab, _files: files });
+        Ok((sharing, descriptors))
+    }
+
+    /// The client has mapped what was offered for `session`, or could not: what it needs no longer is removed.
+    /// The memory for the session's slab, if it was offered and is shared from now on.
+    pub(crate) fn mapped(&mut self, session: u32, could: bool) -> Option<OwnWords> {
+        let offered = self.offered.take_if(|offered| offered.session == session)?;
+        if !could {
+            return None;
+        }
+        self.sessions.push(Shared { session, exchange: offered.exchange, answered: 0, current: None });
+        Some(offered.slab)
+    }
+
+    /// Forgets a session.
+    pub(crate) fn close(&mut self, session: u32) {
+        self.sessions.retain(|shared| shared.session != session);
+        self.offered.take_if(|offered| offered.session == session);
+    }
+
+    /// A request that was posted: its session. Its actions are copied into `body`, as many bytes as are returned.
+    pub(crate) fn take_posted(&mut self, body: &mut [u64]) -> Option<(u32, usize)> {
+        let at = self.posted()?;
+        let shared = &mut self.sessions[at];
+        shared.current = Some(shared.exchange.last_posted());
+        shared.exchange.copy_actions(body);
+        Some((shared.session, shared.exchange.action_bytes()))
+    }
+
+    /// Copies the actions of a session whose client says by a frame that they are there.
+    pub(crate) fn copy_actions(&self, session: u32, body: &mut [u64]) -> Option<usize> {
+        let shared = self.sessions.iter().find(|shared| shared.session == session)?;
+        shared.exchange.copy_actions(body);
+        Some(shared.exchange.action_bytes())
+    }
+
+    /// Looks for a while whether a request is posted.
+    pub(crate) fn spin(&mut self) -> bool {
+        if self.capabilities & CAN_POST == 0 || self.sessions.is_empty() || self.n_due_wakes > 0 {
+            return false;
+        }
+        let sessions = &self.sessions;
+        self.spinner.wait(|| is_any_posted(sessions))
+    }
+
+    /// Tells all clients that this side sleeps. `false` if it must not, since a request is posted.
+    pub(crate) fn fall_asleep(&mut self) -> bool {
+        self.sessions.iter().for_each(|shared| shared.exchange.server_falls_asleep());
+        if self.posted().is_none() {
+            return true;
+        }
+        self.wake();
+        // A frame that is under way is read, or they would fill the stream in the end.
+        self.n_due_wakes > 0
+    }
+
+    /// A frame has come, which ends any sleep.
+    pub(crate) fn woken_by(&mut self, kind: Kind) {
+        self.wake();
+        if kind == Kind::Wake {
+            self.n_due_wakes = self.n_due_wakes.saturating_sub(1);
+        }
+        self.spinner.ready();
+    }
+
+    fn wake(&mut self) {
+        self.n_due_wakes += self.sessions.iter().filter(|shared| shared.exchange.server_wakes()).count();
+    }
+
+    /// Answers the current request of a session, if it was posted. `None` if it came as a frame, or if the session
+    /// is not shared; whether to wake the client otherwise.
+    pub(crate) fn answer(&mut self, session: u32, kind: AnswerKind) -> Option<bool> {
+        let shared = self.sessions.iter_mut().find(|shared| shared.session == session)?;
+        let number = shared.current.take()?;
+        shared.answered = number;
+        Some(shared.exchange.answer(number, kind))
+    }
+
+    /// Whether a session's slab lies in shared memory.
+    pub(crate) fn is_shared(&self, session: u32) -> bool {
+        self.sessions.iter().any(|shared| shared.session == session)
+    }
+
+    fn posted(&self) -> Option<usize> {
+        self.sessions.iter().position(|shared| shared.exchange.last_posted() != shared.answered)
+    }
+}
+
+fn is_any_posted(sessions: &[Shared]) -> bool {
+    sessions.iter().any(|shared| shared.exchange.last_posted() != shared.answered)
+}
