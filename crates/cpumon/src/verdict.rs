@@ -1,6 +1,6 @@
 //! From numbers to one finding and one piece of advice. Pure, so that every rule is tested in a table.
 
-use crate::evidence::{Evidence, MATERIAL_LOSS, WELL_USED};
+use crate::evidence::{Evidence, MATERIAL_LOSS, MATERIAL_WAIT, WELL_USED};
 use crate::figures::percent;
 use crate::finding::{Finding, Verdict};
 use crate::hindrance;
@@ -44,14 +44,22 @@ fn idle(evidence: &Evidence) -> Option<Verdict> {
 /// Threads that never rest, and too few of them.
 fn limited_by_threads(evidence: &Evidence) -> Option<Verdict> {
     let used = evidence.used();
-    if let Some((hottest, next)) = evidence.hottest.filter(|(hottest, _)| *hottest >= HOT) {
-        if next >= HOT / 2.0 {
-            let because = format!("the busiest threads never rested ({}); {used}", percent(hottest));
+    // A thread that was ready and had no core did not rest, either.
+    let run_wait = evidence.material_run_wait().unwrap_or(0.0).min(0.99);
+    let wanted = |ran: f64| (ran / (1.0 - run_wait)).min(1.0);
+    if let Some((hottest, next)) = evidence.hottest.filter(|(hottest, _)| wanted(*hottest) >= HOT) {
+        let ready = match percent(wanted(hottest) - hottest) {
+            _ if run_wait < MATERIAL_WAIT => String::new(),
+            ready => format!(" and ready for one {ready}"),
+        };
+        if wanted(next) >= HOT / 2.0 {
+            let because =
+                format!("the busiest threads never rested ({} on a core{ready}); {used}", percent(hottest));
             return Some(Verdict::new(Finding::TooFewThreads, because, "use more threads or workers"));
         }
         let name = evidence.hottest_name.as_deref().unwrap_or("one thread");
         let (hottest, next) = (percent(hottest), percent(next));
-        let because = format!("{name:?} was on a core {hottest} of the time, the next thread {next}");
+        let because = format!("{name:?} was on a core {hottest} of the time{ready}, the next thread {next}");
         let advice = "split the work of that thread, or let it do less; other threads wait for it";
         return Some(Verdict::new(Finding::Serial, because, advice));
     }
@@ -116,6 +124,9 @@ mod tests {
         check(0.99, 2.0, low, Some((0.99, 0.0)), Finding::Serial);
         check(2.70, 16.0, low, Some((0.97, 0.3)), Finding::Serial);
         check(1.00, 2.0, low, Some((0.55, 0.45)), Finding::Serial);
+        // It never slept, and had no core for a while.
+        check(0.72, 2.0, Some(0.24), Some((0.72, 0.0)), Finding::Serial);
+        check(0.60, 2.0, Some(0.2), Some((0.6, 0.0)), Finding::Waiting);
         check(8.00, 16.0, low, Some((1.0, 1.0)), Finding::TooFewThreads);
         check(0.00, 2.0, None, None, Finding::Waiting);
         check(0.50, 2.0, low, Some((0.5, 0.0)), Finding::Waiting);

@@ -98,10 +98,11 @@ impl Summary {
             let (efficiency, performance) = (percent(efficiency), percent(performance));
             row("kinds", format!("efficiency cores {efficiency} busy, performance cores {performance}"));
         }
-        row(
-            "cpumon",
-            format!("took {:.2} % of a core itself", self.own_cpu_s / self.wall_s.max(1e-9) * 100.0),
-        );
+        // A file without a summary does not tell.
+        if self.own_cpu_s > 0.0 {
+            let share = self.own_cpu_s / self.wall_s.max(1e-9) * 100.0;
+            row("cpumon", format!("took {share:.2} % of a core itself"));
+        }
     }
 
     fn used(&self) -> String {

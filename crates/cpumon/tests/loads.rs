@@ -43,7 +43,7 @@ fn one_busy_thread_is_the_limit() {
     assert!(number(&summary, "parallelism") < 1.05, "{summary}");
     match number(&summary, "effective_cores") {
         ..1.5 => expect(&summary, &["well_used"], &["noisy_neighbour", "oversubscribed"]),
-        _ => expect(&summary, &["serial"], &["noisy_neighbour", "waiting"]),
+        _ => expect(&summary, &["serial"], &["noisy_neighbour"]),
     }
 }
 
@@ -51,7 +51,7 @@ fn one_busy_thread_is_the_limit() {
 fn as_many_busy_threads_as_cores_use_them_well() {
     let cores = std::thread::available_parallelism().unwrap().get();
     let summary = summary_of(&busy(cores));
-    expect(&summary, &["well_used"], &["noisy_neighbour", "oversubscribed", "serial", "waiting"]);
+    expect(&summary, &["well_used"], &["noisy_neighbour", "oversubscribed", "too_few_threads"]);
 }
 
 #[test]

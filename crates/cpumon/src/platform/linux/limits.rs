@@ -36,8 +36,13 @@ pub fn cores_in(list: &str) -> Option<Vec<usize>> {
 /// The `cpu.stat` files of all groups that limit `pid` (or this process) by a quota.
 pub fn throttling_files(pid: Option<u32>) -> Vec<PathBuf> {
     let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
-    let Ok(text) = fs::read_to_string(format!("/proc/{process}/cgroup")) else { return Vec::new() };
-    let limiting = groups(Path::new(MOUNT), &text).into_iter().filter(|group| group.quota().is_some());
+    let text = fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
+    throttling_files_under(Path::new(MOUNT), &text)
+}
+
+/// The same of the groups named in `/proc/PID/cgroup`, with control groups mounted at `mount`.
+pub fn throttling_files_under(mount: &Path, text: &str) -> Vec<PathBuf> {
+    let limiting = groups(mount, text).into_iter().filter(|group| group.quota().is_some());
     limiting.map(|group| group.path.join("cpu.stat")).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::limits;
@@ -40,12 +41,11 @@ impl MachineReader {
         };
         let open = |path: &str| File::open(path).ok();
         let pressure = |of: &str| Pressure { file: open(&format!("/proc/pressure/{of}")), total_us: None };
-        let files = limits::throttling_files(pid).into_iter().filter_map(|path| File::open(path).ok());
         let mut reader = Self {
             load: open("/proc/loadavg"),
             memory: open("/proc/meminfo"),
             pressures: ["cpu", "io", "memory"].map(pressure),
-            throttles: files.map(|file| Throttle { file, last: None }).collect(),
+            throttles: limits::throttling_files(pid).iter().filter_map(|path| Throttle::open(path)).collect(),
             last: None,
             last_slow: None,
         };
@@ -86,6 +86,10 @@ impl Pressure {
 }
 
 impl Throttle {
+    fn open(path: &Path) -> Option<Self> {
+        Some(Self { file: File::open(path).ok()?, last: None })
+    }
+
     fn read(&mut self) -> Option<f64> {
         let now = with_text(&self.file, periods)?;
         let last = self.last.replace(now)?;
@@ -151,5 +155,34 @@ mod tests {
         assert_eq!(pressure.read(None), None);
         std::fs::write(file.path(), "some avg10=0 total=1250\n").unwrap();
         assert_eq!(pressure.read(Some(1000.0)), Some(0.25));
+    }
+
+    #[test]
+    fn a_quota_of_any_group_above_is_watched() {
+        let mount = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = mount.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let stat = |periods, throttled| {
+            format!(
+                "usage_usec 9\nnr_periods {periods}\nnr_throttled {throttled}\nthrottled_usec 7\nnr_bursts 0\n"
+            )
+        };
+        // The quota is the grandparent's; the parent has a line that says that it has none.
+        write("slice/cpu.max", "50000 100000\n");
+        write("slice/service/cpu.max", "max 100000\n");
+        write("slice/service/cpu.stat", &stat(9, 9));
+        write("slice/service/inner/cgroup.procs", "");
+        write("slice/cpu.stat", &stat(100, 40));
+        let files = limits::throttling_files_under(mount.path(), "0::/slice/service/inner\n");
+        assert_eq!(files, [mount.path().join("slice/cpu.stat")]);
+        let mut throttle = Throttle::open(&files[0]).unwrap();
+        assert_eq!(throttle.read(), None, "what was before the first look is not counted");
+        write("slice/cpu.stat", &stat(110, 45));
+        assert_eq!(throttle.read(), Some(0.5));
+        assert_eq!(throttle.read(), Some(0.0), "no period has passed since");
+        assert!(limits::throttling_files_under(mount.path(), "0::/elsewhere\n").is_empty());
     }
 }
