@@ -4,9 +4,10 @@
 use std::time::Instant;
 
 use train::aligned::AlignedBuffer;
-use train::learner::{Learner, LossSums};
+use train::device::Placement;
+use train::learner::{Learner, LossSums, Policy};
 use train::network::{Activation, Distribution, NetworkShape};
-use train::torch::{Replicas, TorchLearner};
+use train::torch::TorchLearner;
 
 fn main() -> anyhow::Result<()> {
     train::device::keep_freed_memory();
@@ -22,7 +23,8 @@ fn main() -> anyhow::Result<()> {
         activation: Activation::Tanh,
         distribution: Distribution::Categorical { n: 3 },
     };
-    let mut learner = TorchLearner::new(&shape, 1, tch::Device::Cpu, Replicas { inference: 1, update })?;
+    let mut learner =
+        TorchLearner::new(&shape, 1, Placement { update_threads: update, ..Placement::one_thread() })?;
     let mut observations = AlignedBuffer::zeros(4 * rows * observation_len);
     observations.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 97) as f32 / 97.0 - 0.5);
     let mut order: Vec<u32> = (0..4 * rows as u32).collect();

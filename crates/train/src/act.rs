@@ -8,9 +8,11 @@ use wire::spec::{Days, Market};
 use wire::{Client, Open, Range};
 
 use crate::history::SymbolTrace;
-use crate::learner::Learner;
+use crate::learner::Policy;
 use crate::play::{likeliest, play, time_zone};
-use crate::report::local_time;
+use crate::stop::Stop;
+use crate::window;
+use crate::words::local_time;
 
 /// The days that `text` names: `test`, `validation`, `train`, `all`, or dates as `2026-01-01..2026-01-31`.
 ///
@@ -30,24 +32,13 @@ pub fn days(text: &str, market: &Market) -> Result<Range> {
         "train" => Ok(Range::Train),
         "all" => Ok(Range::Sessions { first: 0, last: dates.saturating_sub(1) }),
         _ => {
-            let bounds = text.split_once("..").filter(|(from, to)| is_date(from) && is_date(to));
-            let Some((from, to)) = bounds else {
+            if !text.contains("..") {
                 let words = "takes test, validation, train, all, or dates as 2026-01-01..2026-01-31";
                 return Err(UsageError(format!("--range {words}, not {text:?}")).into());
-            };
-            // Dates of this form sort as text.
-            let first = market.calendar.partition_point(|date| date.as_str() < from) as u32;
-            let end = market.calendar.partition_point(|date| date.as_str() <= to) as u32;
-            if first >= end {
-                bail!("no trading day lies in {text} (choose another --range)");
             }
-            Ok(Range::Sessions { first, last: end - 1 })
+            Ok(window::range(window::dates(text, market)?))
         }
     }
-}
-
-fn is_date(text: &str) -> bool {
-    text.parse::<jiff::civil::Date>().is_ok_and(|date| date.to_string() == text)
 }
 
 /// Lets `learner` play `range` of `market` with an account that goes on past the last bar; the lines of a CSV
@@ -58,13 +49,13 @@ fn is_date(text: &str) -> bool {
 pub fn targets(
     client: &mut Client,
     market: &Market,
-    learner: &mut dyn Learner,
+    learner: &mut dyn Policy,
     range: Range,
     only_last: bool,
 ) -> Result<String> {
     let space = client.spec().action.clone();
     let open = Open { liquidate_at_end: false, ..Open::evaluation(market.symbols.len() as u32, range) };
-    let traces = play(client, market, &open, &mut likeliest(&space, learner))?;
+    let traces = play(client, market, &open, &mut likeliest(&space, learner), &Stop::never())?;
     Ok(csv(&traces, &market.timezone, only_last))
 }
 

@@ -1,28 +1,34 @@
-//! Checkpoints: a directory a step, each whole or absent. A thread writes them to another name, syncs them,
-//! and renames; the training loop only pays for a copy of the numbers.
+//! Checkpoints: a directory a step, each whole or absent: written to another name, synced, renamed.
 //!
 //! A checkpoint holds `policy.safetensors` and `network.json`, enough for another program to run the policy;
-//! `scaler.json`, what its observations were scaled with; and `optimiser.safetensors` and `state.json`, what
-//! going on from here needs.
+//! `scaler.json`, what its observations were scaled with; and what going on from here needs:
+//! `optimiser.safetensors`, `state.json` and `environments.bin`.
+//!
+//! # Layout
+//! - [`tensors`]: safetensors files.
+//! - [`writer`]: the thread that writes, and which checkpoints are kept.
+mod tensors;
+pub mod writer;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use anyhow::{Context, Result, anyhow, ensure};
+use safetensors::tensor::SafeTensors;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use wire::Spec;
 use wire::spec::{ActionSpace, Observation, Scaler};
 
-use crate::learner::OptimiserState;
+use crate::metrics::LatestEpisodes;
 use crate::network::NetworkShape;
 use crate::origin::Origin;
-use crate::reward_scaler::RewardScaler;
+use crate::report::TimeSplit;
+use crate::task::{Memory, Start};
+use crate::validation::Score;
 
 /// `network.json`: all that another program needs beside the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,36 +42,56 @@ pub struct Network {
     pub action: ActionSpace,
 }
 
+/// What stays the same over a training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fixed {
+    /// Layers and their meaning.
+    pub network: Network,
+    /// What observations are scaled with.
+    pub scaler: Option<Scaler>,
+}
+
 /// `state.json`: counters and what else is not a tensor.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Counters {
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
     /// The seed of the run.
     pub seed: u64,
     /// Updates made.
     pub update: u64,
     /// Environment steps made.
     pub timesteps: u64,
-    /// Steps of the optimiser.
-    pub optimiser_steps: u64,
-    /// What rewards were scaled with; none before the first update.
-    pub reward_scaler: Option<RewardScaler>,
     /// What the policy learnt from; none where there is no market.
     pub origin: Option<Origin>,
+    /// What the algorithm keeps.
+    #[serde(default)]
+    pub algorithm: Value,
+    /// The episodes that the next metrics are means of.
+    #[serde(default)]
+    pub episodes: LatestEpisodes,
+    /// Looks at the validation days.
+    #[serde(default)]
+    pub validation: Vec<Score>,
+    /// Seconds of learning.
+    #[serde(default)]
+    pub seconds: f64,
+    /// Where they went.
+    #[serde(default)]
+    pub time_split: TimeSplit,
 }
 
 /// Everything of one checkpoint, in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
-    /// Layers and their meaning.
-    pub network: Network,
+    /// What is the same in every checkpoint of the training.
+    pub fixed: Arc<Fixed>,
     /// All parameters, laid out as [`crate::network::Layout`] says.
     pub parameters: Vec<f32>,
-    /// Moments of Adam.
-    pub optimiser: OptimiserState,
-    /// Counters.
-    pub counters: Counters,
-    /// What observations are scaled with.
-    pub scaler: Option<Scaler>,
+    /// The algorithm's long vectors, such as the moments of Adam.
+    pub vectors: BTreeMap<String, Vec<f32>>,
+    /// Counters and the like.
+    pub state: State,
+    /// What the environments need to go on.
+    pub environments: Vec<u8>,
 }
 
 impl Network {
@@ -76,6 +102,12 @@ impl Network {
 }
 
 impl Checkpoint {
+    /// What an algorithm needs to go on from here.
+    pub fn start(&self) -> Start {
+        let memory = Memory { vectors: self.vectors.clone(), values: self.state.algorithm.clone() };
+        Start { update: self.state.update, parameters: self.parameters.clone(), memory }
+    }
+
     /// Reads the checkpoint in `directory`, or the best or else the newest one of the run in it.
     ///
     /// # Errors
@@ -86,52 +118,59 @@ impl Checkpoint {
         Self::read_exactly(&directory).with_context(context)
     }
 
+    /// Reads the newest checkpoint of the run in the directory `run`: where it can go on.
+    ///
+    /// # Errors
+    /// If there is none, or a file is missing or damaged.
+    pub fn newest(run: &Path) -> Result<Self> {
+        let newest = list(run).pop().map(|(_, path)| path);
+        let newest = newest
+            .with_context(|| format!("{}: no run with a checkpoint (--resume takes a run)", run.display()))?;
+        Self::read_exactly(&newest).with_context(|| format!("checkpoint {}", newest.display()))
+    }
+
     fn read_exactly(directory: &Path) -> Result<Self> {
         let network: Network = read_json(&directory.join("network.json"))?;
-        let counters: Counters = read_json(&directory.join("state.json"))?;
+        let state: State = read_json(&directory.join("state.json"))?;
         let layout = network.shape.layout();
         let mut parameters = vec![0.0; layout.len];
-        let bytes = read(&directory.join("policy.safetensors"))?;
-        let tensors = SafeTensors::deserialize(&bytes).context("policy.safetensors")?;
+        let bytes = read(&directory.join(POLICY))?;
+        let tensors = SafeTensors::deserialize(&bytes).context(POLICY)?;
         for entry in layout.entries() {
-            let tensor = tensors.tensor(&entry.name).context("policy.safetensors")?;
-            ensure!(tensor.shape() == entry.shape, "policy.safetensors: {} has another shape", entry.name);
-            copy_floats(&tensor, &mut parameters[entry.range])?;
+            let tensor = tensors.tensor(&entry.name).context(POLICY)?;
+            ensure!(tensor.shape() == entry.shape, "{POLICY}: {} has another shape", entry.name);
+            tensors::copy_floats(&tensor, &mut parameters[entry.range]).context(POLICY)?;
         }
-        let bytes = read(&directory.join("optimiser.safetensors"))?;
-        let tensors = SafeTensors::deserialize(&bytes).context("optimiser.safetensors")?;
-        let moment = |name: &str| -> Result<Vec<f32>> {
-            let mut values = vec![0.0; layout.len];
-            copy_floats(&tensors.tensor(name).context("optimiser.safetensors")?, &mut values)?;
-            Ok(values)
-        };
-        let optimiser = OptimiserState {
-            first_moment: moment("first_moment")?,
-            second_moment: moment("second_moment")?,
-            steps: counters.optimiser_steps,
-        };
+        let bytes = read(&directory.join(OPTIMISER))?;
+        let tensors = SafeTensors::deserialize(&bytes).context(OPTIMISER)?;
+        let mut vectors = BTreeMap::new();
+        for (name, tensor) in tensors.tensors() {
+            let mut values = vec![0.0; tensor.shape().iter().product()];
+            tensors::copy_floats(&tensor, &mut values).context(OPTIMISER)?;
+            vectors.insert(name, values);
+        }
         let scaler = read_json(&directory.join("scaler.json"))?;
-        Ok(Self { network, parameters, optimiser, counters, scaler })
+        // Needed to go on, not to judge.
+        let environments = fs::read(directory.join(ENVIRONMENTS)).unwrap_or_default();
+        Ok(Self { fixed: Arc::new(Fixed { network, scaler }), parameters, vectors, state, environments })
     }
 
     /// The files, by name.
     fn files(&self) -> Result<BTreeMap<&'static str, Vec<u8>>> {
-        let layout = self.network.shape.layout();
-        let policy = layout.entries().into_iter().map(|entry| {
+        let Fixed { network, scaler } = &*self.fixed;
+        let policy = network.shape.layout().entries().into_iter().map(|entry| {
             let values = &self.parameters[entry.range.clone()];
             (entry.name, entry.shape, values)
         });
-        let moments = [
-            ("first_moment", &self.optimiser.first_moment),
-            ("second_moment", &self.optimiser.second_moment),
-        ];
-        let moments = moments.map(|(name, values)| (name.to_owned(), vec![values.len()], values.as_slice()));
+        let vectors =
+            self.vectors.iter().map(|(name, values)| (name.clone(), vec![values.len()], values.as_slice()));
         Ok(BTreeMap::from([
-            ("network.json", serde_json::to_vec_pretty(&self.network)?),
-            ("state.json", serde_json::to_vec_pretty(&self.counters)?),
-            ("scaler.json", serde_json::to_vec(&self.scaler)?),
-            ("policy.safetensors", safetensors_of(policy)?),
-            ("optimiser.safetensors", safetensors_of(moments.into_iter())?),
+            ("network.json", serde_json::to_vec_pretty(network)?),
+            ("state.json", serde_json::to_vec_pretty(&self.state)?),
+            ("scaler.json", serde_json::to_vec(scaler)?),
+            (POLICY, tensors::to_bytes(policy)?),
+            (OPTIMISER, tensors::to_bytes(vectors)?),
+            (ENVIRONMENTS, self.environments.clone()),
         ]))
     }
 
@@ -140,7 +179,7 @@ impl Checkpoint {
     /// # Errors
     /// If the disk does not take it.
     pub fn write(&self, run: &Path) -> Result<PathBuf> {
-        let target = run.join("checkpoints").join(self.counters.timesteps.to_string());
+        let target = path(run, self.state.timesteps);
         // Outside of `checkpoints`, so that whoever lists that sees whole ones alone.
         let unfinished = run.join(".unfinished-checkpoint");
         let written = self.write_to(&unfinished, &target);
@@ -172,8 +211,17 @@ impl Checkpoint {
     }
 }
 
+const POLICY: &str = "policy.safetensors";
+const OPTIMISER: &str = "optimiser.safetensors";
+const ENVIRONMENTS: &str = "environments.bin";
+
 /// The link to the best checkpoint, beside the checkpoints.
 const BEST: &str = "best";
+
+/// Where the checkpoint of the run in the directory `run` after so many steps is.
+pub fn path(run: &Path, timesteps: u64) -> PathBuf {
+    run.join("checkpoints").join(timesteps.to_string())
+}
 
 /// The checkpoints under `run`, oldest first.
 pub fn list(run: &Path) -> Vec<(u64, PathBuf)> {
@@ -215,145 +263,6 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read(path)?).with_context(|| path.display().to_string())
 }
 
-fn copy_floats(tensor: &TensorView<'_>, values: &mut [f32]) -> Result<()> {
-    let bytes = tensor.data();
-    if tensor.dtype() != Dtype::F32 || bytes.len() != 4 * values.len() {
-        bail!(
-            "a tensor of {} bytes of {:?} where {} floats were due",
-            bytes.len(),
-            tensor.dtype(),
-            values.len()
-        );
-    }
-    for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(4)) {
-        *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    }
-    Ok(())
-}
-
-fn safetensors_of<'a>(tensors: impl Iterator<Item = (String, Vec<usize>, &'a [f32])>) -> Result<Vec<u8>> {
-    let bytes: Vec<_> = tensors
-        .map(|(name, shape, values)| {
-            (name, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
-        })
-        .collect();
-    let views: Result<Vec<_>, _> = bytes
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect();
-    let views = views.map_err(|error: safetensors::SafeTensorError| anyhow!("{error}"))?;
-    safetensors::serialize(views, None).map_err(|error| anyhow!("{error}"))
-}
-
-/// A checkpoint to be written, and whether it is the best so far.
-type Job = (Box<Checkpoint>, bool);
-
-/// Writes checkpoints on a thread of its own, and forgets all but the newest, the first and the best, which
-/// the link `checkpoints/best` points to.
-#[derive(Debug)]
-pub struct Writer {
-    queue: Option<SyncSender<Job>>,
-    faults: Receiver<String>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// How long the end of a run waits for a disk that does not answer.
-const LAST_WRITE_LIMIT: Duration = Duration::from_secs(60);
-
-impl Writer {
-    /// A writer for the run in `run` that keeps `keep` checkpoints beside the first.
-    ///
-    /// # Errors
-    /// If no thread can be started.
-    pub fn start(run: &Path, keep: usize) -> Result<Self> {
-        let (queue, checkpoints) = sync_channel::<Job>(1);
-        let (tell, faults) = sync_channel(64);
-        let run = run.to_owned();
-        let work = move || {
-            for (checkpoint, is_best) in checkpoints {
-                let written =
-                    checkpoint.write(&run).and_then(|path| if is_best { point(&path) } else { Ok(()) });
-                let outcome = written.map(|()| forget_old(&run, keep));
-                if let Err(error) = outcome {
-                    // A reader that is far behind has heard the same before.
-                    let _ = tell.try_send(format!("{error:#}; training goes on"));
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(work)?;
-        Ok(Self { queue: Some(queue), faults, thread: Some(thread) })
-    }
-
-    /// Hands over a checkpoint to be written. If the disk is so slow that two others are still waiting, this
-    /// one is dropped rather than waited for; returns whether it was taken.
-    pub fn offer(&self, checkpoint: Checkpoint, is_best: bool) -> bool {
-        let sent = self.queue.as_ref().map(|queue| queue.try_send((Box::new(checkpoint), is_best)));
-        !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))))
-    }
-
-    /// What went wrong since this was last asked.
-    pub fn faults(&self) -> Vec<String> {
-        self.faults.try_iter().collect()
-    }
-
-    /// Writes the best checkpoint, if it is still to be written, and the last one, waits for all of them, and
-    /// returns what went wrong.
-    pub fn finish(mut self, best: Option<Checkpoint>, last: Checkpoint) -> Vec<String> {
-        let deadline = Instant::now() + LAST_WRITE_LIMIT;
-        for job in best.map(|best| (best, true)).into_iter().chain([(last, false)]) {
-            let mut waiting = Some((Box::new(job.0), job.1));
-            while let (Some(job), Some(queue)) = (waiting.take(), &self.queue) {
-                match queue.try_send(job) {
-                    Err(TrySendError::Full(back)) if Instant::now() < deadline => waiting = Some(back),
-                    _ => {}
-                }
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        self.queue = None;
-        let mut faults = Vec::new();
-        if let Some(thread) = self.thread.take() {
-            while !thread.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            if !thread.is_finished() {
-                faults.push("the disk has not taken the last checkpoint within a minute".into());
-            }
-        }
-        faults.extend(self.faults());
-        faults
-    }
-}
-
-/// Points `best` beside `checkpoint` to it, in one step.
-fn point(checkpoint: &Path) -> Result<()> {
-    let name = checkpoint.file_name().context("a checkpoint has a name")?;
-    let new = checkpoint.with_file_name(".best");
-    let _ = fs::remove_file(&new);
-    std::os::unix::fs::symlink(name, &new)
-        .and_then(|()| fs::rename(&new, checkpoint.with_file_name(BEST)))
-        .with_context(|| format!("{} as the best", checkpoint.display()))
-}
-
-/// Removes all checkpoints but the first, the best and the `keep` newest. One that cannot be removed is of no
-/// harm.
-fn forget_old(run: &Path, keep: usize) {
-    let best = fs::read_link(run.join("checkpoints").join(BEST)).ok();
-    let mut found = list(run);
-    found.retain(|(_, path)| best.as_deref().is_none_or(|best| path.file_name() != Some(best.as_os_str())));
-    let old = found.len().saturating_sub(keep);
-    for (step, path) in &found[..old] {
-        if *step > 0 {
-            // Renamed first, so that nobody meets half of one.
-            let doomed = run.join(".old-checkpoint");
-            let _ = fs::remove_dir_all(&doomed);
-            if fs::rename(path, &doomed).is_ok() {
-                let _ = fs::remove_dir_all(&doomed);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -368,9 +277,7 @@ pub(crate) mod tests {
         };
         let parameters = shape.initial_parameters(timesteps);
         let moment = |sign: f32| parameters.iter().map(|p| sign * p).collect::<Vec<_>>();
-        let mut reward_scaler = RewardScaler::new(2, 0.99);
-        reward_scaler.apply(&[1e-4, -3e-4], |_| false, &mut [0.0; 2]);
-        Checkpoint {
+        let fixed = Fixed {
             network: Network {
                 shape,
                 observation: Observation {
@@ -382,17 +289,22 @@ pub(crate) mod tests {
                 },
                 action: ActionSpace::Box { low: vec![-1.0; 2], high: vec![1.0; 2] },
             },
-            optimiser: OptimiserState { first_moment: moment(0.5), second_moment: moment(2.0), steps: 17 },
+            scaler: Some(Scaler { mean: vec![0.1, 1.0 / 3.0], deviation: vec![2.0, 3.0], clip: 5.0 }),
+        };
+        Checkpoint {
+            fixed: Arc::new(fixed),
+            vectors: BTreeMap::from([("a".to_owned(), moment(0.5)), ("b".to_owned(), moment(2.0))]),
             parameters,
-            counters: Counters {
+            state: State {
                 seed: 3,
                 update: 2,
                 timesteps,
-                optimiser_steps: 17,
-                reward_scaler: Some(reward_scaler),
                 origin: Some(Origin::of(&crate::summary::tests::market())),
+                algorithm: serde_json::json!({ "sum_of_squares": 1e-7 / 3.0 }),
+                validation: vec![Score { timesteps: 7, total_return: 0.1 }],
+                ..State::default()
             },
-            scaler: Some(Scaler { mean: vec![0.1, 1.0 / 3.0], deviation: vec![2.0, 3.0], clip: 5.0 }),
+            environments: vec![1, 2, 255],
         }
     }
 
@@ -404,56 +316,6 @@ pub(crate) mod tests {
         checkpoint(1000).write(run.path()).unwrap();
         assert_eq!(Checkpoint::read(&older).unwrap(), checkpoint(900));
         assert_eq!(Checkpoint::read(run.path()).unwrap(), checkpoint(1000));
-        assert!(!run.path().join(".unfinished-checkpoint").exists());
-    }
-
-    #[test]
-    fn the_writer_keeps_the_first_and_the_newest() {
-        let run = tempfile::tempdir().unwrap();
-        fs::create_dir(run.path().join("checkpoints")).unwrap();
-        let writer = Writer::start(run.path(), 2).unwrap();
-        for step in [0, 10, 20, 30] {
-            while !writer.offer(checkpoint(step), false) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        assert_eq!(writer.finish(None, checkpoint(40)), Vec::<String>::new());
-        let steps: Vec<u64> = list(run.path()).into_iter().map(|(step, _)| step).collect();
-        assert_eq!(steps, [0, 30, 40]);
-    }
-
-    #[test]
-    fn the_best_is_kept_and_stands_for_the_run_until_a_better_one_comes() {
-        let run = tempfile::tempdir().unwrap();
-        fs::create_dir(run.path().join("checkpoints")).unwrap();
-        let steps = || list(run.path()).into_iter().map(|(step, _)| step).collect::<Vec<u64>>();
-        let judged = || Checkpoint::read(run.path()).unwrap().counters.timesteps;
-        let write = |best: &[u64], steps: &[u64], last: u64| {
-            let writer = Writer::start(run.path(), 1).unwrap();
-            for step in steps {
-                while !writer.offer(checkpoint(*step), best.contains(step)) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-            assert_eq!(writer.finish(None, checkpoint(last)), Vec::<String>::new());
-        };
-        write(&[10], &[0, 10, 20], 30);
-        assert_eq!((steps(), judged()), (vec![0, 10, 30], 10));
-        // The last may be the best, and is then written under one name only.
-        write(&[40], &[40], 40);
-        assert_eq!((steps(), judged()), (vec![0, 30, 40], 40));
-        let faults = Writer::start(run.path(), 1).unwrap().finish(Some(checkpoint(50)), checkpoint(60));
-        assert_eq!((faults, steps(), judged()), (vec![], vec![0, 50, 60], 50));
-    }
-
-    #[test]
-    fn what_the_disk_refuses_is_reported_and_leaves_nothing() {
-        let run = tempfile::tempdir().unwrap();
-        // A file where the directory of checkpoints should be.
-        fs::write(run.path().join("checkpoints"), "").unwrap();
-        let faults = Writer::start(run.path(), 2).unwrap().finish(None, checkpoint(5));
-        assert_eq!(faults.len(), 1, "{faults:?}");
-        assert!(faults[0].contains("checkpoints/5") && faults[0].contains("training goes on"), "{faults:?}");
         assert!(!run.path().join(".unfinished-checkpoint").exists());
     }
 

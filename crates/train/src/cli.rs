@@ -1,15 +1,21 @@
 //! The command line, and the one configuration that comes of it.
+//!
+//! # Layout
+//! - [`run_flags`]: what every algorithm's run can be told; the hyper-parameters stand with their algorithm.
+pub mod run_flags;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use cli::UsageError;
 use cli::pages::Page;
 
+use crate::algorithm::Algorithm;
 use crate::config::Config;
-use crate::network::Activation;
+use crate::ppo::PpoFlags;
+use run_flags::{Plan, RunFlags};
 
 /// Learns a trading policy with PPO against an environment server, and judges it on days that it never saw.
 #[derive(Debug, Parser)]
@@ -25,10 +31,14 @@ Examples:
   train ppo --out runs/BPCL -- envpool --market nse --test-days 30 BPCL.parquet
   train ppo --connect unix:/tmp/envpool.sock --timesteps 5000000
   train ppo --config runs/BPCL/latest/config.toml      the same run again
+  train ppo --resume runs/BPCL/latest                  go on with an interrupted run
+  train ppo --resume runs/BPCL/latest --timesteps 9000000
+  train ppo --seeds 5 --out runs/BPCL -- envpool --market nse --test-days 30 BPCL.parquet
+  train ppo --walk-forward 4 -- envpool --market nse --test-days 120 BPCL.parquet
   train eval --checkpoint runs/BPCL/latest -- envpool --market nse --test-days 30 BPCL.parquet
   train act --checkpoint runs/BPCL/latest --last -- envpool --market nse --test-days 30 BPCL.parquet
 
-Exit codes: 0 done, 1 failed, 2 usage.";
+Exit codes: 0 done, 1 failed, 2 usage, 130 or 143 interrupted by Ctrl-C or SIGTERM.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -42,8 +52,8 @@ pub enum Command {
     /// Each line is a decision at a bar's close, to be filled at the next bar's open: the target position as a
     /// fraction of equity. The policy plays its account over the days exactly as an evaluation does.
     Act(ActArguments),
-    /// List the devices that networks can live on.
-    Devices,
+    /// Measure how fast a network acts and learns on each device, with how many threads.
+    Devices(DevicesArguments),
     /// Print a manual page or completions.
     #[command(hide = true)]
     Pages {
@@ -69,116 +79,25 @@ pub struct ServerArguments {
 /// Flags of `train ppo`. What is not given comes from --config, and else from the defaults.
 #[derive(Debug, Args)]
 pub struct PpoArguments {
-    /// Start from this configuration; flags win over it. A run directory's config.toml repeats the run.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Keep runs in this directory: each gets one of its own in it, and `latest` points to the newest.
-    /// [default: runs/SYMBOLS]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-
-    /// Environment steps to learn from, over all environments [default: 1000000]
-    #[arg(long, value_name = "N")]
-    timesteps: Option<u64>,
-
-    /// Environments stepped at once [default: as many as the server has]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    envs: Option<u32>,
-
-    /// Steps of each environment between updates [default: 128]
-    #[arg(long, value_name = "N")]
-    rollout: Option<usize>,
-
-    /// Passes over each rollout [default: 4]
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
-
-    /// Minibatches a pass [default: 4]
-    #[arg(long, value_name = "N")]
-    minibatches: Option<usize>,
-
-    /// Widths of the hidden layers, of the policy's and of the value's network [default: 64,64]
-    #[arg(long, value_name = "N,N", value_delimiter = ',')]
-    hidden: Option<Vec<usize>>,
-
-    /// The non-linearity after each hidden layer [default: tanh]
-    #[arg(long, value_enum)]
-    activation: Option<Activation>,
-
-    /// Step size of Adam at the start [default: 0.001]
-    #[arg(long, value_name = "X")]
-    learning_rate: Option<f64>,
-
-    /// Keep the step size as it is instead of letting it fall linearly to 0.
-    #[arg(long, action = ArgAction::SetTrue)]
-    no_annealing: bool,
-
-    /// What a reward one step later is worth [default: 0.99]
-    #[arg(long, value_name = "X")]
-    gamma: Option<f64>,
-
-    /// λ of generalised advantage estimation [default: 0.95]
-    #[arg(long, value_name = "X")]
-    gae_lambda: Option<f64>,
-
-    /// How far the ratio of new to old probability may go [default: 0.2]
-    #[arg(long, value_name = "X")]
-    clip: Option<f64>,
-
-    /// Weight of the entropy bonus [default: 0.01]
-    #[arg(long, value_name = "X")]
-    entropy_coefficient: Option<f64>,
-
-    /// Weight of the value loss [default: 0.5]
-    #[arg(long, value_name = "X")]
-    value_coefficient: Option<f64>,
-
-    /// Bound of the gradient's norm [default: 0.5]
-    #[arg(long, value_name = "X")]
-    max_grad_norm: Option<f64>,
-
-    /// Stop the passes over a rollout once the policy has moved 1.5 times this far; 0 never [default: 0]
-    #[arg(long, value_name = "X")]
-    target_kl: Option<f64>,
-
-    /// Whether to divide rewards by the size of the discounted return so far [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
-    normalize_reward: Option<bool>,
-
-    /// Keys everything drawn at random [default: 1]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-
-    /// Where the networks live: auto, cpu, cuda or mps [default: auto]
-    #[arg(long, value_name = "DEVICE", value_parser = ["auto", "cpu", "cuda", "mps"])]
-    device: Option<String>,
-
-    /// Threads of the learner [default: as many as pay, up to the cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-
-    /// Environment steps between checkpoints; 0 writes one every ten seconds [default: 0]
-    #[arg(long, value_name = "N")]
-    checkpoint_every: Option<u64>,
-
-    /// Updates between looks at the validation days, of which the best policy is kept and judged [default: 5]
-    ///
-    /// Only where the server keeps such days (envpool --validation-days N).
-    #[arg(long, value_name = "N")]
-    eval_every: Option<u64>,
-
-    /// Checkpoints kept beside the first and the best [default: 3]
-    #[arg(long, value_name = "N")]
-    keep: Option<usize>,
-
-    /// Show no progress.
-    #[arg(long, short)]
-    pub quiet: bool,
-
-    /// Where the environments are.
+    /// What every run can be told.
     #[command(flatten)]
-    server: ServerArguments,
+    pub run: RunFlags,
+    /// What the algorithm can be told.
+    #[command(flatten)]
+    ppo: PpoFlags,
+}
+
+impl PpoArguments {
+    /// What is to be done, checked.
+    ///
+    /// # Errors
+    /// If a file cannot be read, a value makes no sense, or no server is named.
+    pub fn plan(&self) -> Result<Plan> {
+        self.run.plan(self.ppo == PpoFlags::default(), |algorithm| {
+            let Algorithm::Ppo(ppo) = algorithm;
+            self.ppo.lay_over(ppo);
+        })
+    }
 }
 
 /// Flags of `train eval`.
@@ -221,49 +140,29 @@ pub struct ActArguments {
     pub server: ServerArguments,
 }
 
-impl PpoArguments {
-    /// The configuration that comes of the file, the flags and the defaults, checked.
-    ///
-    /// # Errors
-    /// If the file cannot be read, a value makes no sense, or no server is named.
-    pub fn to_config(&self) -> Result<Config> {
-        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
-        let ppo = &mut config.ppo;
-        set(&mut ppo.timesteps, self.timesteps);
-        set(&mut ppo.rollout, self.rollout);
-        set(&mut ppo.epochs, self.epochs);
-        set(&mut ppo.minibatches, self.minibatches);
-        set(&mut ppo.learning_rate, self.learning_rate);
-        set(&mut ppo.gamma, self.gamma);
-        set(&mut ppo.gae_lambda, self.gae_lambda);
-        set(&mut ppo.clip, self.clip);
-        set(&mut ppo.entropy_coefficient, self.entropy_coefficient);
-        set(&mut ppo.value_coefficient, self.value_coefficient);
-        set(&mut ppo.max_grad_norm, self.max_grad_norm);
-        set(&mut ppo.target_kl, self.target_kl);
-        set(&mut ppo.normalize_reward, self.normalize_reward);
-        ppo.anneal_learning_rate &= !self.no_annealing;
-        set(&mut config.envs, self.envs);
-        set(&mut config.hidden, self.hidden.clone());
-        set(&mut config.activation, self.activation);
-        set(&mut config.seed, self.seed);
-        set(&mut config.device, self.device.clone());
-        set(&mut config.checkpoint_every, self.checkpoint_every);
-        set(&mut config.eval_every, self.eval_every);
-        set(&mut config.keep, self.keep);
-        if let Some(threads) = self.threads {
-            config.update_threads = threads.into();
-            config.inference_threads = threads.into();
-        }
-        self.server.lay_over(&mut config)?;
-        config.check()?;
-        Ok(config)
-    }
+/// Flags of `train devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArguments {
+    /// Values in one observation.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub observation: u32,
+
+    /// Widths of the hidden layers.
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "64,64")]
+    pub hidden: Vec<usize>,
+
+    /// Observations at once while acting.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub envs: u32,
+
+    /// Samples at once while learning.
+    #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub minibatch: u32,
 }
 
 impl ServerArguments {
     /// Puts the server that the flags name, if they name one, in place of the configuration's.
-    fn lay_over(&self, config: &mut Config) -> Result<()> {
+    pub(crate) fn lay_over(&self, config: &mut Config) -> Result<()> {
         if let Some(address) = &self.connect {
             config.connect = Some(address.clone());
             config.server.clear();
@@ -297,12 +196,6 @@ impl ServerArguments {
     }
 }
 
-fn set<T>(slot: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *slot = value;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,7 +204,10 @@ mod tests {
     fn config(words: &[&str]) -> Result<Config> {
         let parsed = Arguments::try_parse_from(["train", "ppo"].iter().chain(words))?;
         let Command::Ppo(arguments) = parsed.command else { panic!("not ppo") };
-        arguments.to_config()
+        match arguments.plan()? {
+            Plan::New { config, .. } => Ok(*config),
+            Plan::Resume { .. } => panic!("not a new run"),
+        }
     }
 
     #[test]
@@ -322,23 +218,15 @@ mod tests {
     #[test]
     fn defaults_that_help_texts_name_are_the_defaults() {
         let text = Arguments::command().find_subcommand_mut("ppo").unwrap().render_long_help().to_string();
-        let ppo = Config::default().ppo;
+        let config = Config::default();
         for (flag, value) in [
-            ("--timesteps", ppo.timesteps.to_string()),
-            ("--rollout", ppo.rollout.to_string()),
-            ("--epochs", ppo.epochs.to_string()),
-            ("--minibatches", ppo.minibatches.to_string()),
-            ("--learning-rate", ppo.learning_rate.to_string()),
-            ("--gamma", ppo.gamma.to_string()),
-            ("--gae-lambda", ppo.gae_lambda.to_string()),
-            ("--clip", ppo.clip.to_string()),
-            ("--entropy-coefficient", ppo.entropy_coefficient.to_string()),
-            ("--value-coefficient", ppo.value_coefficient.to_string()),
-            ("--max-grad-norm", ppo.max_grad_norm.to_string()),
-            ("--target-kl", ppo.target_kl.to_string()),
-            ("--normalize-reward", ppo.normalize_reward.to_string()),
-            ("--eval-every", Config::default().eval_every.to_string()),
-            ("--keep", Config::default().keep.to_string()),
+            ("--timesteps", config.timesteps.to_string()),
+            ("--seed", config.seed.to_string()),
+            ("--eval-every", config.eval_every.to_string()),
+            ("--keep", config.keep.to_string()),
+            ("--learning-rate", "0.001..0".into()),
+            ("--gamma", "0.99".into()),
+            ("--normalize-reward", "true".into()),
         ] {
             let help = text.split(flag).nth(1).unwrap_or_else(|| panic!("no {flag}"));
             let found = help.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
@@ -350,10 +238,14 @@ mod tests {
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.toml");
-        std::fs::write(&path, "seed = 9\nserver = [\"envpool\", \"x\"]\n[ppo]\ngamma = 0.5\nclip = 0.3\n")
-            .unwrap();
+        std::fs::write(
+            &path,
+            "seed = 9\nserver = [\"envpool\", \"x\"]\n[algorithm.ppo]\ngamma = 0.5\nclip = 0.3\n",
+        )
+        .unwrap();
         let found = config(&["--config", path.to_str().unwrap(), "--gamma", "0.9"]).unwrap();
-        assert_eq!((found.seed, found.ppo.gamma, found.ppo.clip, found.ppo.epochs), (9, 0.9, 0.3, 4));
+        let Algorithm::Ppo(ppo) = &found.algorithm;
+        assert_eq!((found.seed, ppo.gamma, ppo.clip, ppo.epochs), (9, 0.9, 0.3.into(), 4));
         assert_eq!(found.server, ["envpool", "x"]);
         let found = config(&["--config", path.to_str().unwrap(), "--connect", "unix:s"]).unwrap();
         assert_eq!((found.connect.as_deref(), found.server.len()), (Some("unix:s"), 0));
@@ -362,5 +254,13 @@ mod tests {
     #[test]
     fn a_run_without_a_server_is_a_usage_error() {
         assert!(config(&[]).unwrap_err().is::<UsageError>());
+    }
+
+    #[test]
+    fn a_resumed_run_takes_its_configuration_from_its_directory() {
+        for wrong in [["--gamma", "0.9"], ["--seed", "3"], ["--hidden", "32"]] {
+            let error = config(&[&["--resume", "runs/x"][..], &wrong].concat()).unwrap_err();
+            assert!(error.is::<UsageError>() && error.to_string().contains("--resume"), "{error}");
+        }
     }
 }

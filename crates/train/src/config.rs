@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use cli::UsageError;
 use serde::{Deserialize, Serialize};
 
+use crate::algorithm::Algorithm;
 use crate::network::Activation;
-use crate::ppo::PpoConfig;
+use crate::window::Window;
 
 /// The most threads that anything is given: beyond it, something was mistyped.
 const MAX_THREADS: usize = 1024;
@@ -19,14 +20,20 @@ const MAX_THREADS: usize = 1024;
 pub struct Config {
     /// Keys everything drawn at random, in the learner and in the environments.
     pub seed: u64,
+    /// Environment steps to learn from, over all environments; rounded up to whole updates.
+    pub timesteps: u64,
     /// Environments stepped at once; 0 takes the server's number.
     pub envs: u32,
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
     /// The non-linearity after each of them.
     pub activation: Activation,
-    /// Where the networks live: `cpu`, `cuda`, `mps`; `auto` is resolved before the run begins.
+    /// Where the networks learn: `cpu`, `cuda`, `mps`; `auto` is resolved before the run begins.
     pub device: String,
+    /// Where they act; empty for where they learn.
+    pub inference_device: String,
+    /// Threads of the learner at most; 0 for as many as there are cores.
+    pub threads: usize,
     /// Threads that learn; 0 is resolved before the run begins.
     pub update_threads: usize,
     /// Threads that act; 0 is resolved before the run begins.
@@ -41,18 +48,23 @@ pub struct Config {
     pub server: Vec<String>,
     /// The server's address, if the run connected to one.
     pub connect: Option<String>,
-    /// The hyper-parameters.
-    pub ppo: PpoConfig,
+    /// Days to learn from and to be judged on, if not the server's.
+    pub window: Option<Window>,
+    /// How to learn.
+    pub algorithm: Algorithm,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             seed: 1,
+            timesteps: 1_000_000,
             envs: 0,
             hidden: vec![64, 64],
             activation: Activation::Tanh,
             device: "auto".into(),
+            inference_device: String::new(),
+            threads: 0,
             update_threads: 0,
             inference_threads: 0,
             checkpoint_every: 0,
@@ -60,7 +72,8 @@ impl Default for Config {
             keep: 3,
             server: Vec::new(),
             connect: None,
-            ppo: PpoConfig::default(),
+            window: None,
+            algorithm: Algorithm::default(),
         }
     }
 }
@@ -92,36 +105,22 @@ impl Config {
     /// # Errors
     /// If a value is out of its range.
     pub fn check(&self) -> Result<()> {
-        let ppo = &self.ppo;
-        let unit = 0.0..=1.0;
-        let positive = |value: f64| value > 0.0 && value.is_finite();
-        let not_negative = |value: f64| value >= 0.0 && value.is_finite();
         let checks = [
-            (ppo.timesteps > 0, "--timesteps must be at least 1"),
-            (ppo.rollout > 0, "--rollout must be at least 1"),
-            (ppo.epochs > 0, "--epochs must be at least 1"),
-            (ppo.minibatches > 0, "--minibatches must be at least 1"),
+            (self.timesteps > 0, "--timesteps must be at least 1"),
             (
                 self.hidden.iter().all(|width| (1..=65_536).contains(width)),
                 "--hidden takes widths from 1 to 65536",
             ),
-            (positive(ppo.learning_rate), "--learning-rate must be above 0"),
-            (unit.contains(&ppo.gamma), "--gamma must lie between 0 and 1"),
-            (unit.contains(&ppo.gae_lambda), "--gae-lambda must lie between 0 and 1"),
-            (positive(ppo.clip), "--clip must be above 0"),
-            (not_negative(ppo.entropy_coefficient), "--entropy-coefficient must not be below 0"),
-            (not_negative(ppo.value_coefficient), "--value-coefficient must not be below 0"),
-            (positive(ppo.max_grad_norm), "--max-grad-norm must be above 0"),
-            (not_negative(ppo.target_kl), "--target-kl must not be below 0"),
             (self.eval_every > 0, "--eval-every must be at least 1"),
             (self.keep > 0, "--keep must be at least 1"),
             (
-                self.update_threads.max(self.inference_threads) <= MAX_THREADS,
+                self.threads.max(self.update_threads).max(self.inference_threads) <= MAX_THREADS,
                 "--threads must be at most 1024",
             ),
         ];
-        match checks.iter().find(|(holds, _)| !holds) {
-            Some((_, text)) => Err(UsageError((*text).to_owned()).into()),
+        let wrong = checks.iter().find(|(holds, _)| !holds).map(|(_, text)| *text);
+        match wrong.or(self.algorithm.check().err()) {
+            Some(text) => Err(UsageError(text.to_owned()).into()),
             None => Ok(()),
         }
     }
@@ -130,13 +129,19 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ppo::PpoConfig;
 
     #[test]
     fn a_written_configuration_reads_back_as_it_was() {
         let config = Config {
             hidden: vec![512, 256],
             connect: Some("unix:/tmp/s".into()),
-            ppo: PpoConfig { target_kl: 0.01, ..PpoConfig::default() },
+            window: Some(Window { train: "2026-01-01..2026-01-02".into(), ..Window::default() }),
+            algorithm: Algorithm::Ppo(PpoConfig {
+                target_kl: 0.01,
+                clip: 0.1.into(),
+                ..PpoConfig::default()
+            }),
             ..Config::default()
         };
         let directory = tempfile::tempdir().unwrap();
@@ -149,14 +154,15 @@ mod tests {
     fn a_misspelt_key_is_named_with_its_line() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");
-        std::fs::write(&path, "seed = 1\n\n[ppo]\ngama = 0.9\n").unwrap();
+        std::fs::write(&path, "seed = 1\n\n[algorithm.ppo]\ngama = 0.9\n").unwrap();
         let error = Config::read(&path).unwrap_err().to_string();
         assert!(error.contains("line 4") && error.contains("gama"), "{error}");
     }
 
     #[test]
     fn values_out_of_range_name_their_flag() {
-        let config = Config { ppo: PpoConfig { gamma: 1.5, ..PpoConfig::default() }, ..Config::default() };
+        let algorithm = Algorithm::Ppo(PpoConfig { gamma: 1.5, ..PpoConfig::default() });
+        let config = Config { algorithm, ..Config::default() };
         assert!(config.check().unwrap_err().to_string().contains("--gamma"));
         assert!(Config::default().check().is_ok());
     }

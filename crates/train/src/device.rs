@@ -1,4 +1,4 @@
-//! Where the networks live and with how many threads.
+//! Where the networks live and with how many threads: what there is, and what pays.
 
 use std::thread::available_parallelism;
 
@@ -6,7 +6,6 @@ use anyhow::{Result, bail};
 use tch::Device;
 
 use crate::network::NetworkShape;
-use crate::torch::Replicas;
 
 /// Rows that a replica must have for another one to pay while learning: half a millisecond's work, against
 /// some ten microseconds to wake a thread.
@@ -14,6 +13,42 @@ const UPDATE_ROWS_PER_THREAD: usize = 512;
 /// Multiplications that a replica must have for another one to pay while acting: waking a thread costs what
 /// some millions of them do.
 const INFERENCE_WORK_PER_THREAD: usize = 16_000_000;
+
+/// Where networks act and learn, and in how many replicas on the processor. Rows are dealt to replicas in
+/// order and their sums are added in order, so the same numbers give the same bits; other numbers round
+/// differently.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Placement {
+    /// Where they act.
+    pub inference: Device,
+    /// Where they learn.
+    pub update: Device,
+    /// Replicas while acting.
+    pub inference_threads: usize,
+    /// Replicas while learning.
+    pub update_threads: usize,
+}
+
+/// How much is done at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Observations while acting.
+    pub envs: usize,
+    /// Samples while learning.
+    pub minibatch: usize,
+}
+
+impl Placement {
+    /// On the processor, in one replica.
+    pub fn one_thread() -> Self {
+        Self { inference: Device::Cpu, update: Device::Cpu, inference_threads: 1, update_threads: 1 }
+    }
+
+    /// The names of both devices: where networks act, and where they learn.
+    pub fn names(&self) -> [&'static str; 2] {
+        [self.inference, self.update].map(name_of)
+    }
+}
 
 /// Keeps freed memory for the next tensor. By default glibc gives megabytes back to the system at each free,
 /// and has them zeroed page by page at the next allocation.
@@ -26,54 +61,55 @@ pub fn keep_freed_memory() {
     }
 }
 
-/// The device of that name; `auto` is the processor, which small networks run fastest on.
+/// The device of that name.
 ///
 /// # Errors
 /// If this machine or this libtorch has none.
-pub fn find(name: &str) -> Result<(&'static str, Device)> {
+pub fn find(name: &str) -> Result<Device> {
     match name {
-        "auto" | "cpu" => Ok(("cpu", Device::Cpu)),
-        "cuda" if tch::Cuda::is_available() => Ok(("cuda", Device::Cuda(0))),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" if tch::Cuda::is_available() => Ok(Device::Cuda(0)),
         "cuda" => bail!(
             "no CUDA device is usable (fetch the CUDA build with `make setup DEVICE=cuda`, or use --device cpu)"
         ),
-        "mps" if tch::utils::has_mps() => Ok(("mps", Device::Mps)),
+        "mps" if tch::utils::has_mps() => Ok(Device::Mps),
         "mps" => bail!("this machine has no Metal device (use --device cpu)"),
         other => bail!("device {other:?} is none of auto, cpu, cuda, mps"),
     }
 }
 
-/// The devices there are, for people.
-pub fn list() -> Vec<String> {
-    let cores = available_parallelism().map_or(1, usize::from);
-    let mut lines = vec![format!("cpu   {cores} threads")];
-    if tch::Cuda::is_available() {
-        lines.push(format!("cuda  {} of them", tch::Cuda::device_count()));
-    }
-    if tch::utils::has_mps() {
-        lines.push("mps   Metal".into());
-    }
-    lines
+/// The devices that there are, the processor first.
+pub fn available() -> Vec<Device> {
+    ["cpu", "cuda", "mps"].iter().filter_map(|name| find(name).ok()).collect()
 }
 
-/// How many replicas pay for minibatches of `minibatch_rows` and `n_envs` observations at once; what is
-/// `wanted` is taken unless it is 0. A graphics card gets one: it is parallel itself.
-pub fn replicas(
-    wanted: Replicas,
-    shape: &NetworkShape,
-    device: Device,
-    minibatch_rows: usize,
-    n_envs: usize,
-) -> Replicas {
-    if device != Device::Cpu {
-        return Replicas { inference: 1, update: 1 };
+/// A device's name in a configuration.
+pub fn name_of(device: Device) -> &'static str {
+    match device {
+        Device::Cuda(_) => "cuda",
+        Device::Mps => "mps",
+        _ => "cpu",
     }
-    let cores = available_parallelism().map_or(1, usize::from);
-    let work = shape.layout().len * n_envs;
-    // --threads is a bound; more threads than pay are not used, and more than rows make no sense.
-    let bounded = |wanted: usize, pays: usize| pays.clamp(1, if wanted == 0 { cores } else { wanted });
-    Replicas {
-        inference: bounded(wanted.inference, work / INFERENCE_WORK_PER_THREAD),
-        update: bounded(wanted.update, minibatch_rows / UPDATE_ROWS_PER_THREAD),
+}
+
+/// The cores of this machine.
+pub fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
+}
+
+/// Acting at `inference` and learning at `update` with as many replicas, up to `limit`, as pay by rule of thumb.
+/// A graphics card gets one: it is parallel itself.
+pub fn rule_of_thumb(
+    [inference, update]: [Device; 2],
+    shape: &NetworkShape,
+    sizes: Sizes,
+    limit: usize,
+) -> Placement {
+    let on = |device: Device, pays: usize| if device == Device::Cpu { pays.clamp(1, limit) } else { 1 };
+    Placement {
+        inference,
+        update,
+        inference_threads: on(inference, shape.layout().len * sizes.envs / INFERENCE_WORK_PER_THREAD),
+        update_threads: on(update, sizes.minibatch / UPDATE_ROWS_PER_THREAD),
     }
 }

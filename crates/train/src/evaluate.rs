@@ -4,14 +4,16 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use wire::spec::Market;
-use wire::{Client, Open, Range};
+use wire::{Client, Open};
 
 use crate::bootstrap::{self, Difference};
+use crate::env::Outgoing;
 use crate::history::{History, SymbolTrace, Trade, portfolio};
-use crate::learner::Learner;
+use crate::learner::Policy;
 use crate::play::{Chooser, always, at_random, holding, likeliest, offers, play};
-use crate::ppo::Outgoing;
 use crate::statistics::{self, Statistics};
+use crate::stop::Stop;
+use crate::window::range;
 
 /// One way of trading the held-out days, and what came of it.
 #[derive(Debug, Clone)]
@@ -73,16 +75,18 @@ pub struct KnownAnswer {
 pub fn judge(
     client: &mut Client,
     market: &Market,
-    learner: &mut dyn Learner,
+    learner: &mut dyn Policy,
     seed: u64,
+    stop: &Stop,
 ) -> Result<Evaluation> {
     let space = client.spec().action.clone();
     let cost_kinds = client.spec().cost_kinds.clone();
     let n_symbols = market.symbols.len() as u32;
-    let traded = Open::evaluation(n_symbols, Range::Test);
+    let test = market.test.context("the server holds out no days")?;
+    let traded = Open::evaluation(n_symbols, range(test));
     let held = Open { hold_account: true, ..traded.clone() };
     let mut outcome = |name, key, open: &Open, chooser: &mut Chooser<'_>| -> Result<Outcome> {
-        let traces = play(client, market, open, chooser).with_context(|| format!("judging {name}"))?;
+        let traces = play(client, market, open, chooser, stop).with_context(|| format!("judging {name}"))?;
         let history = portfolio(&traces);
         let mut trades: Vec<Trade> = traces.iter().flat_map(SymbolTrace::trades).collect();
         trades.sort_by_key(|trade| trade.entry_ts);
@@ -126,10 +130,17 @@ pub fn judge(
 ///
 /// # Errors
 /// If the server refuses or is gone, or the device fails.
-pub fn on_validation_days(client: &mut Client, market: &Market, learner: &mut dyn Learner) -> Result<f64> {
+pub fn on_validation_days(
+    client: &mut Client,
+    market: &Market,
+    learner: &mut dyn Policy,
+    stop: &Stop,
+) -> Result<f64> {
     let space = client.spec().action.clone();
-    let open = Open::evaluation(market.symbols.len() as u32, Range::Validation);
-    let traces = play(client, market, &open, &mut likeliest(&space, learner)).context("validation days")?;
+    let days = market.validation.context("the server keeps no validation days")?;
+    let open = Open::evaluation(market.symbols.len() as u32, range(days));
+    let choose = &mut likeliest(&space, learner);
+    let traces = play(client, market, &open, choose, stop).context("validation days")?;
     let history = portfolio(&traces);
     Ok(history.rows.last().map_or(0.0, |row| row.equity / history.capital - 1.0))
 }
@@ -140,7 +151,7 @@ pub fn on_validation_days(client: &mut Client, market: &Market, learner: &mut dy
 /// If the server refuses or is gone, or the device fails.
 pub fn judge_known_answer(
     client: &mut Client,
-    learner: &mut dyn Learner,
+    learner: &mut dyn Policy,
     n_envs: u32,
     steps: u32,
     seed: u64,

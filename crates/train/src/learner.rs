@@ -1,5 +1,5 @@
-//! What an algorithm needs of a network, and all that it sees of one: infer a batch, differentiate a loss,
-//! step, read and write parameters. Everything here is plain numbers, so that what computes them (libtorch
+//! What an algorithm needs of a network, and all that it sees of one: infer a batch, read and write
+//! parameters; to learn by gradients also differentiate a loss, and step. Everything here is plain numbers, so that what computes them (libtorch
 //! on a processor or a graphics card, a fused kernel) can change without an algorithm noticing.
 
 use std::ops::AddAssign;
@@ -82,25 +82,13 @@ pub struct OptimiserState {
     pub steps: u64,
 }
 
-/// A policy network and a value network that learn.
-pub trait Learner {
+/// A policy network, and a value network beside it, that can be asked.
+pub trait Policy {
     /// Puts `observations` (rows one after the other) through both networks.
     ///
     /// # Errors
     /// If the device fails.
     fn infer(&mut self, observations: &[f32]) -> Result<Heads<'_>>;
-
-    /// Computes the gradient of `loss` over `rows` of `observations`, and returns the loss's sums.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn differentiate(&mut self, observations: &[f32], rows: &[u32], loss: &HeadLoss<'_>) -> Result<LossSums>;
-
-    /// Clips the gradient to `max_norm` and makes one step of Adam; returns the norm before.
-    ///
-    /// # Errors
-    /// If the device fails.
-    fn step(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64>;
 
     /// A copy of all parameters, laid out as [`crate::network::Layout`] says.
     ///
@@ -113,6 +101,21 @@ pub trait Learner {
     /// # Errors
     /// If there are more or fewer, or the device fails.
     fn set_parameters(&mut self, parameters: &[f32]) -> Result<()>;
+}
+
+/// A policy that learns by gradients, with Adam.
+pub trait Learner: Policy {
+    /// Computes the gradient of `loss` over `rows` of `observations`, and returns the loss's sums.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn differentiate(&mut self, observations: &[f32], rows: &[u32], loss: &HeadLoss<'_>) -> Result<LossSums>;
+
+    /// Clips the gradient to `max_norm` and makes one step of Adam; returns the norm before.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn step(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64>;
 
     /// A copy of the optimiser's state.
     ///

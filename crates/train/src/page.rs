@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 
 use plot::{Bar, Bars, LineChart, Series, Style, Values, XAxis};
+use serde_json::{Map, Value};
 use wire::spec::Market;
 
 use crate::evaluate::{Evaluation, Outcome};
-use crate::metrics::CurvePoint;
 use crate::play::time_zone;
-use crate::report::{Report, TimeSplit, days_in_words, local_time, percent, thousands};
+use crate::report::{Report, TimeSplit};
 use crate::statistics::{Statistics, drawdowns};
 use crate::summary::bar_in_words;
 use crate::validation::Validation;
+use crate::words::{days_in_words, local_date, percent, thousands};
 
 const STYLE: &str = "\
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 940px; margin: 2em auto; padding: 0 1em }
@@ -23,16 +24,19 @@ th:first-child, td:first-child { text-align: left }
 svg { max-width: 100%; height: auto } pre { background: #f6f6f6; padding: 1em; overflow-x: auto }
 ";
 
-/// The page of `report` with the learning curve `curve`.
-pub fn of(report: &Report, curve: &[CurvePoint]) -> String {
-    let mut page = String::new();
-    let headline = escaped(&report.headline());
-    let _ = write!(
-        page,
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{headline}</title>\n\
-         <style>\n{STYLE}</style></head><body>\n<h1>{headline}</h1>\n"
-    );
+/// A line of `metrics.jsonl`.
+type Line = Map<String, Value>;
+
+/// Metrics that are drawn where an algorithm has them: title, unit, name.
+const CURVES: [(&str, &str, &str); 3] = [
+    ("Mean return of the latest 100 episodes", "return", "charts/episodic_return"),
+    ("Entropy of the policy", "nats", "losses/entropy"),
+    ("Explained variance of the returns", "share", "losses/explained_variance"),
+];
+
+/// The page of `report` with the learning curves in `metrics`, and a picture of the cores.
+pub fn of(report: &Report, metrics: &[Line], cores: Option<&str>) -> String {
+    let mut page = head(&report.headline());
     if let Some(market) = report.market() {
         let _ = writeln!(page, "<p class=\"label\">Data: {}</p>", escaped(&market.provenance.label));
         page.push_str(&facts(report, market));
@@ -46,15 +50,11 @@ pub fn of(report: &Report, curve: &[CurvePoint]) -> String {
         page.push_str(&months(evaluation));
         page.push_str(NOTES);
     }
-    if !curve.is_empty() {
+    if !metrics.is_empty() {
         page.push_str("<h2>Learning</h2>\n");
-        page.push_str(&curve_chart("Mean return of the latest 100 episodes", "return", curve, |p| {
-            p.episodic_return
-        }));
-        page.push_str(&curve_chart("Entropy of the policy", "nats", curve, |p| p.entropy));
-        page.push_str(&curve_chart("Explained variance of the returns", "share", curve, |p| {
-            p.explained_variance
-        }));
+        for (title, y_label, name) in CURVES {
+            page.push_str(&curve_chart(title, y_label, metrics, name));
+        }
     }
     if let Some(validation) = report.training.as_ref().and_then(|training| training.validation.as_ref()) {
         page.push_str(&validation_chart(validation));
@@ -70,11 +70,22 @@ pub fn of(report: &Report, curve: &[CurvePoint]) -> String {
             training.longest_checkpoint_stall_ms
         );
         page.push_str(&time_chart(&training.time_split));
+        page.push_str(cores.unwrap_or_default());
         let config = training.config.to_toml().unwrap_or_default();
         let _ = writeln!(page, "<h2>Configuration</h2>\n<pre>{}</pre>", escaped(&config));
     }
     page.push_str("</body></html>\n");
     page
+}
+
+/// The beginning of a page with that headline.
+pub fn head(headline: &str) -> String {
+    let headline = escaped(headline);
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{headline}</title>\n\
+         <style>\n{STYLE}</style></head><body>\n<h1>{headline}</h1>\n"
+    )
 }
 
 const NOTES: &str = "<p>Returns are after all costs. Sharpe and Sortino ratios come from daily returns, \
@@ -249,7 +260,7 @@ fn times(evaluation: &Evaluation) -> Vec<i64> {
 
 fn axis(market: &Market, evaluation: &Evaluation) -> XAxis {
     let zone = time_zone(&market.timezone);
-    let label = |ts: i64| local_time(ts, &zone).chars().take(10).collect();
+    let label = |ts: i64| local_date(ts, &zone);
     XAxis::Labels(times(evaluation).into_iter().map(label).collect())
 }
 
@@ -265,13 +276,12 @@ fn points(
     outcome.history.rows.iter().zip(values).map(|(row, value)| (place(row.ts), value)).collect()
 }
 
-fn curve_chart(
-    title: &str,
-    y_label: &str,
-    curve: &[CurvePoint],
-    value: impl Fn(&CurvePoint) -> f64,
-) -> String {
-    let points = curve.iter().map(|point| (point.timesteps as f64, value(point))).collect();
+fn curve_chart(title: &str, y_label: &str, metrics: &[Line], name: &str) -> String {
+    let number = |line: &Line, key: &str| line.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
+    let points: Vec<_> = metrics.iter().map(|line| (number(line, "step"), number(line, name))).collect();
+    if points.iter().all(|(_, value)| value.is_nan()) {
+        return String::new();
+    }
     drawn(&LineChart {
         title: title.into(),
         x: XAxis::Number { label: "environment steps".into() },
@@ -308,7 +318,8 @@ fn time_chart(split: &TimeSplit) -> String {
     chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
 }
 
-fn drawn(chart: &LineChart) -> String {
+/// A chart, or a line that says why there is none.
+pub fn drawn(chart: &LineChart) -> String {
     chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
 }
 
@@ -317,6 +328,7 @@ fn not_drawn(error: &plot::PlotError) -> String {
     format!("<p>The chart could not be drawn: {}</p>\n", escaped(&error.to_string()))
 }
 
-fn escaped(text: &str) -> String {
+/// `text` as it may stand in a page.
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

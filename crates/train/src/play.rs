@@ -8,10 +8,11 @@ use random::{Purpose, Stream};
 use wire::spec::{ActionSpace, Market};
 use wire::{Client, Open, Slab};
 
+use crate::env::Outgoing;
 use crate::history::{Fill, SymbolTrace, TraceRow};
-use crate::learner::Learner;
+use crate::learner::Policy;
 use crate::network::Distribution;
-use crate::ppo::Outgoing;
+use crate::stop::Stop;
 
 /// Writes one action an environment, in stored form, given what the environments show.
 pub type Chooser<'a> = dyn FnMut(&Slab, &mut Vec<f32>) -> Result<()> + 'a;
@@ -19,12 +20,13 @@ pub type Chooser<'a> = dyn FnMut(&Slab, &mut Vec<f32>) -> Result<()> + 'a;
 /// Plays one continuous episode a symbol and keeps its trace.
 ///
 /// # Errors
-/// If the server refuses or is gone, or no action can be chosen.
+/// If the server refuses or is gone, no action can be chosen, or it is to stop.
 pub fn play(
     client: &mut Client,
     market: &Market,
     open: &Open,
     choose: &mut Chooser<'_>,
+    stop: &Stop,
 ) -> Result<Vec<SymbolTrace>> {
     let zone = time_zone(&market.timezone);
     let space = if open.hold_account { holding() } else { client.spec().action.clone() };
@@ -42,6 +44,7 @@ pub fn play(
     // An episode cannot have more steps than its symbol has rows; a server for which it has is broken.
     let limit = market.symbols.iter().map(|symbol| symbol.rows).max().unwrap_or(0) + 1;
     for _ in 0..limit {
+        stop.check()?;
         choose(session.slab(), &mut actions)?;
         decide(&mut traces, &space, &actions, |env| playing[env]);
         client.step(&mut session, outgoing.fill(&actions))?;
@@ -98,7 +101,7 @@ fn target_of(space: &ActionSpace, action: f32) -> f64 {
 /// Plays what `learner` holds likeliest.
 pub fn likeliest<'a>(
     space: &ActionSpace,
-    learner: &'a mut dyn Learner,
+    learner: &'a mut dyn Policy,
 ) -> impl FnMut(&Slab, &mut Vec<f32>) -> Result<()> + use<'a> {
     let distribution = Distribution::over(space);
     move |slab, actions| {

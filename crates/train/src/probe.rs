@@ -115,17 +115,26 @@ impl VecEnv for ProbeEnv {
     fn slab(&self) -> &Slab {
         &self.slab
     }
+
+    fn snapshot(&mut self) -> Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    fn restore(&mut self, _: &[u8]) -> Result<()> {
+        anyhow::bail!("a probe is not resumed")
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
-    use crate::learner::{Heads, Learner};
+    use crate::device::Placement;
+    use crate::learner::{Heads, Policy};
     use crate::network::{Activation, Distribution, NetworkShape};
     use crate::ppo::{self, PpoConfig};
-    use crate::torch::{Replicas, TorchLearner};
+    use crate::stop::Stop;
+    use crate::task::{Task, tests::Deaf};
+    use crate::torch::TorchLearner;
 
     fn learner(probe: Probe, seed: u64, update: usize) -> TorchLearner {
         let shape = NetworkShape {
@@ -134,22 +143,31 @@ mod tests {
             activation: Activation::Tanh,
             distribution: Distribution::over(&ProbeEnv::space(probe)),
         };
-        TorchLearner::new(&shape, seed, Device::Cpu, Replicas { inference: 1, update }).unwrap()
+        let placement = Placement { update_threads: update, ..Placement::one_thread() };
+        TorchLearner::new(&shape, seed, placement).unwrap()
     }
 
     fn trained(probe: Probe, seed: u64, update: usize) -> TorchLearner {
         let config = PpoConfig {
-            timesteps: 30_000,
             rollout: 16,
-            learning_rate: 5e-3,
+            learning_rate: (5e-3, 0.0).into(),
             gamma: 0.5,
             normalize_reward: false,
             ..PpoConfig::default()
         };
         let mut learner = learner(probe, seed, update);
         let mut env = ProbeEnv::new(probe, 16);
-        ppo::train(&config, seed, &ProbeEnv::space(probe), &mut env, &mut learner, &mut |_, _| Ok(()))
-            .unwrap();
+        env.reset().unwrap();
+        let mut task = Task {
+            seed,
+            timesteps: 30_000,
+            space: &ProbeEnv::space(probe),
+            env: &mut env,
+            start: None,
+            stop: &Stop::never(),
+            listener: &mut Deaf,
+        };
+        ppo::train(&config, &mut task, &mut learner).unwrap();
         learner
     }
 

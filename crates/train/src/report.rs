@@ -3,23 +3,23 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use serde::Serialize;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use wire::spec::{Days, Market, Provenance};
+use wire::spec::{Market, Provenance};
 
 use crate::bootstrap::{FEWEST_DAYS, Interval, Meaning};
 use crate::config::Config;
 use crate::deflated_sharpe::DeflatedSharpe;
 use crate::evaluate::{Evaluation, KnownAnswer};
+use crate::files::put_file;
 use crate::origin::Origin;
-use crate::play::time_zone;
+use crate::tables;
 use crate::validation::Validation;
+use crate::words::{percent, plural, thousands};
 
 /// Where the time of a run went, in seconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimeSplit {
     /// Between sending actions and having the server's answer.
     pub environment: f64,
@@ -260,119 +260,9 @@ impl Report {
         let text = serde_json::to_string_pretty(&self.to_json()?)?;
         put_file(&directory.join("report.json"), &(text + "\n"))?;
         if let Verdict::Market(market, evaluation) = &self.verdict {
-            put_file(&directory.join("trades.csv"), &trades_csv(market, evaluation))?;
-            put_file(&directory.join("positions.csv"), &positions_csv(market, evaluation))?;
+            put_file(&directory.join("trades.csv"), &tables::trades(market, evaluation))?;
+            put_file(&directory.join("positions.csv"), &tables::positions(market, evaluation))?;
         }
         Ok(())
     }
-}
-
-/// Writes a whole file or none.
-///
-/// # Errors
-/// If the disk does not take it.
-pub fn put_file(path: &Path, text: &str) -> Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    let put = || -> std::io::Result<()> {
-        std::fs::write(&unfinished, text)?;
-        std::fs::rename(&unfinished, path)
-    };
-    put().inspect_err(|_| drop(std::fs::remove_file(&unfinished))).with_context(|| path.display().to_string())
-}
-
-fn trades_csv(market: &Market, evaluation: &Evaluation) -> String {
-    let zone = time_zone(&market.timezone);
-    // A fill at a bar's open happens a bar before the bar's close is known. A daily bar is known by its date.
-    let bar_micros = i64::from(market.bar_seconds) * 1_000_000;
-    let time = |ts: i64, at_open: bool| {
-        let back = if at_open && market.bar_seconds < 86_400 { bar_micros } else { 0 };
-        local_time(ts - back, &zone)
-    };
-    let currency = market.rules.currency.to_lowercase();
-    let mut csv = format!(
-        "symbol,side,entry_time,exit_time,shares,entry_price,exit_price,gross_{currency},costs_{currency},net_{currency},bars\n"
-    );
-    for trade in &evaluation.policy.trades {
-        let _ = writeln!(
-            csv,
-            "{},{},{},{},{},{:.4},{:.4},{:.2},{:.2},{:.2},{}",
-            trade.symbol,
-            if trade.short { "short" } else { "long" },
-            time(trade.entry_ts, trade.entry_at_open),
-            time(trade.exit_ts, trade.exit_at_open),
-            trade.shares,
-            trade.entry_price,
-            trade.exit_price,
-            trade.gross,
-            trade.costs,
-            trade.net,
-            trade.bars
-        );
-    }
-    csv
-}
-
-fn positions_csv(market: &Market, evaluation: &Evaluation) -> String {
-    let zone = time_zone(&market.timezone);
-    let currency = market.rules.currency.to_lowercase();
-    let mut csv = format!(
-        "time,symbol,close,shares,position_{currency},equity_{currency},traded_shares,costs_{currency},target\n"
-    );
-    for trace in &evaluation.policy.traces {
-        for row in &trace.rows {
-            let _ = writeln!(
-                csv,
-                "{},{},{},{},{:.2},{:.2},{},{:.2},{}",
-                local_time(row.ts, &zone),
-                trace.symbol,
-                row.close,
-                row.shares,
-                row.shares * row.close,
-                row.equity,
-                row.at_open.shares.abs() + row.at_close.shares.abs(),
-                row.costs,
-                row.target.map_or(String::new(), |target| target.to_string())
-            );
-        }
-    }
-    csv
-}
-
-/// A time as people at the exchange write it.
-pub fn local_time(ts_micros: i64, zone: &TimeZone) -> String {
-    Timestamp::from_microsecond(ts_micros).map_or_else(
-        |_| ts_micros.to_string(),
-        |ts| zone.to_datetime(ts).strftime("%Y-%m-%d %H:%M:%S").to_string(),
-    )
-}
-
-/// A range of days in words: `30 days, 2026-01-02 to 2026-02-13`.
-pub fn days_in_words(market: &Market, days: Days) -> String {
-    let date = |ordinal: u32| market.calendar.get(ordinal as usize).map_or("?", String::as_str);
-    format!("{}, {} to {}", plural(days.count().into(), "day"), date(days.first), date(days.last))
-}
-
-/// A fraction as a percentage with its sign.
-pub fn percent(fraction: f64) -> String {
-    // What rounds to zero has no sign worth showing.
-    let percent = 100.0 * fraction;
-    if percent.abs() < 0.005 { "0.00 %".into() } else { format!("{percent:+.2} %") }
-}
-
-/// A number of things: `1 day`, `30 days`.
-pub fn plural(count: u64, thing: &str) -> String {
-    format!("{} {thing}{}", thousands(count), if count == 1 { "" } else { "s" })
-}
-
-/// A number with its thousands apart.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -18,28 +18,55 @@ pub fn check(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates the directory of a run that begins at `now`, and points `latest` to it.
+/// Creates the directory of a run that begins at `now`, and points `latest` to it. The name ends with `mark`,
+/// which tells it from others of the same second.
 ///
 /// # Errors
 /// If it exists, or cannot be made.
-pub fn create(out: &Path, seed: u64, now: &Zoned) -> Result<PathBuf> {
+pub fn create(out: &Path, mark: &str, now: &Zoned) -> Result<PathBuf> {
+    let run = create_group(out, mark, now)?;
+    add_checkpoints(&run)?;
+    Ok(run)
+}
+
+/// Makes exactly the directory `run` that of a run.
+///
+/// # Errors
+/// If it exists, or cannot be made.
+pub fn make(run: &Path) -> Result<PathBuf> {
+    make_new(run)?;
+    add_checkpoints(run)?;
+    Ok(run.to_owned())
+}
+
+/// Creates the directory of a group of runs, named like that of a run.
+///
+/// # Errors
+/// If it exists, or cannot be made.
+pub fn create_group(out: &Path, mark: &str, now: &Zoned) -> Result<PathBuf> {
     fs::create_dir_all(out)
         .with_context(|| format!("cannot make the directory {} (choose another --out)", out.display()))?;
-    let name = format!("{}-{seed}", now.strftime("%Y-%m-%d_%H-%M-%S"));
+    let name = format!("{}-{mark}", now.strftime("%Y-%m-%d_%H-%M-%S"));
     let run = out.join(&name);
-    match fs::create_dir(&run) {
-        Ok(()) => {}
+    make_new(&run)?;
+    point(out, &name).with_context(|| format!("{}/latest", out.display()))?;
+    Ok(run)
+}
+
+fn add_checkpoints(run: &Path) -> Result<()> {
+    fs::create_dir(run.join("checkpoints")).with_context(|| run.display().to_string())
+}
+
+fn make_new(run: &Path) -> Result<()> {
+    match fs::create_dir(run) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             bail!("{}: a run is there already (choose another --out or --seed)", run.display())
         }
         Err(error) => {
-            return Err(error)
-                .with_context(|| format!("cannot make {} (choose another --out)", run.display()));
+            Err(error).with_context(|| format!("cannot make {} (choose another --out)", run.display()))
         }
     }
-    fs::create_dir(run.join("checkpoints")).with_context(|| run.display().to_string())?;
-    point(out, &name).with_context(|| format!("{}/latest", out.display()))?;
-    Ok(run)
 }
 
 /// Replaces the link in one step, so that it never points nowhere.
@@ -61,11 +88,11 @@ mod tests {
     fn latest_points_to_the_newest_run_and_an_existing_one_is_refused() {
         let out = tempfile::tempdir().unwrap();
         let now = Zoned::now();
-        create(out.path(), 1, &now).unwrap();
-        let second = create(out.path(), 2, &now).unwrap();
+        create(out.path(), "1", &now).unwrap();
+        let second = create(out.path(), "2", &now).unwrap();
         let latest = fs::canonicalize(out.path().join("latest")).unwrap();
         assert_eq!(latest, fs::canonicalize(&second).unwrap());
-        let error = create(out.path(), 2, &now).unwrap_err().to_string();
+        let error = create(out.path(), "2", &now).unwrap_err().to_string();
         assert!(error.contains("a run is there already"), "{error}");
     }
 
@@ -74,7 +101,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("a-file");
         fs::write(&file, "").unwrap();
-        for error in [create(&file, 1, &Zoned::now()).unwrap_err(), check(&file).unwrap_err()] {
+        for error in [create(&file, "1", &Zoned::now()).unwrap_err(), check(&file).unwrap_err()] {
             let text = format!("{error:#}");
             assert!(text.contains("a-file") && text.contains("--out"), "{text}");
         }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use wire::spec::Rules;
 
-use crate::report::{Report, Verdict, days_in_words, percent, plural, thousands};
+use crate::report::{Report, Verdict};
 use crate::statistics::Statistics;
+use crate::words::{days_in_words, percent, plural, thousands};
 
 /// The summary of `report`, whose page lies at `page`.
 pub fn of(report: &Report, page: Option<&Path>) -> String {
@@ -67,7 +68,7 @@ pub fn of(report: &Report, page: Option<&Path>) -> String {
                 "validation",
                 format!(
                     "best of {} on {}: {} there, after {}; the one judged",
-                    plural(validation.scores.len() as u64, "policy").replace("policys", "policies"),
+                    plural(validation.scores.len() as u64, "policy"),
                     days_in_words(market, validation.days),
                     percent(validation.best_total_return),
                     plural(validation.best_timesteps, "step")
@@ -279,7 +280,7 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
                         after 4,096 steps; the one judged\n";
         assert!(text.contains(expected) && text.contains("validation 9.1 %"), "{text}");
         assert_eq!(report.to_json().unwrap()["validation"]["scores"][1]["timesteps"], 8192);
-        assert!(page::of(&report, &[]).contains("Return on the validation days"));
+        assert!(page::of(&report, &[], None).contains("Return on the validation days"));
     }
 
     #[test]
@@ -294,7 +295,7 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
         assert_eq!(json["beats_buy_and_hold"], false);
         assert_eq!(json["difference_to_buy_and_hold"]["total_return"]["high"], -0.015_000_000_000_000_003);
         assert_eq!(json["deflated_sharpe"]["trials"], 3);
-        let page = page::of(&report, &[]);
+        let page = page::of(&report, &[], None);
         assert!(page.contains("<h1>The policy DOES NOT BEAT buy and hold"));
         assert!(page.contains("worse than chance does in 30 days") && page.contains("25 %"));
         assert!(page.contains("SIMULATED (nse &lt;1&gt;, seed 7)"), "the label is shown, and escaped");

@@ -1,7 +1,7 @@
 //! TensorBoard's event files: records framed by lengths and masked CRC-32C sums, each an `Event` message in
 //! protocol-buffer form, of which scalars need four fields.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -23,6 +23,27 @@ impl EventFile {
         event.extend(bytes(3, b"brain.Event:2"));
         events.file.write_all(&record(&event))?;
         Ok(events)
+    }
+
+    /// Goes on with the newest event file in `directory`, or a new one if there is none, after cutting off
+    /// what it holds beyond `step` and what a kill left half written: readers expect steps to ascend.
+    ///
+    /// # Errors
+    /// If it cannot be cut or opened.
+    pub fn resume(directory: &Path, wall_time: f64, step: u64) -> io::Result<Self> {
+        let names = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+        let is_ours = |path: &std::path::PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("events.out.tfevents."))
+        };
+        let Some(path) = names.filter(is_ours).max() else { return Self::create(directory, wall_time) };
+        let kept = whole_records_until(&fs::read(&path)?, step);
+        if kept == 0 {
+            fs::remove_file(&path)?;
+            return Self::create(directory, wall_time);
+        }
+        let file = OpenOptions::new().append(true).open(&path)?;
+        file.set_len(kept as u64)?;
+        Ok(Self { file: BufWriter::new(file) })
     }
 
     /// Appends scalars of one step, and sees that a reader can have them now.
@@ -49,6 +70,38 @@ fn scalar_event(wall_time: f64, step: u64, scalars: &[(&str, f64)]) -> Vec<u8> {
     event.extend(varint(step));
     event.extend(bytes(5, &summary));
     event
+}
+
+/// The length of the part of `file` that consists of whole records with steps up to `step`.
+fn whole_records_until(file: &[u8], step: u64) -> usize {
+    let mut end = 0;
+    loop {
+        let rest = &file[end..];
+        let Some(length) = rest.first_chunk().map(|bytes| u64::from_le_bytes(*bytes) as usize) else { break };
+        let Some(data) = length.checked_add(12).and_then(|after| rest.get(12..after)) else { break };
+        let next = end + length + 16;
+        if next > file.len() || step_of(data) > step {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
+/// The step of an event as [`scalar_event`] writes it; 0 of the file's head, which has none.
+fn step_of(event: &[u8]) -> u64 {
+    let Some((tag, rest)) = event.get(9..).and_then(<[u8]>::split_first) else { return 0 };
+    if *tag != 2 << 3 {
+        return 0;
+    }
+    let mut step = 0;
+    for (i, byte) in rest.iter().enumerate().take(10) {
+        step |= u64::from(byte & 0x7f) << (7 * i);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    step
 }
 
 /// Length, its sum, the data, its sum.
@@ -113,5 +166,25 @@ mod tests {
         let record = record(&expected);
         assert_eq!(record.len(), 8 + 4 + expected.len() + 4);
         assert_eq!(record[..8], (expected.len() as u64).to_le_bytes());
+    }
+
+    #[test]
+    fn a_resumed_file_is_that_of_a_run_that_was_never_interrupted() {
+        let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let bytes = |directory: &Path| {
+            let path = fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+            (fs::read(&path).unwrap(), path)
+        };
+        let write = |events: &mut EventFile, steps: &[u64]| {
+            steps.iter().for_each(|&step| events.write(2.0, step, &[("a", step as f64)]).unwrap());
+        };
+        write(&mut EventFile::create(whole.path(), 1.0).unwrap(), &[100, 200, 300, 400]);
+        write(&mut EventFile::create(broken.path(), 1.0).unwrap(), &[100, 200, 300]);
+        let (mut torn, path) = bytes(broken.path());
+        torn.extend(&record(&scalar_event(2.0, 400, &[("a", 0.0)]))[..30]);
+        fs::write(&path, torn).unwrap();
+        write(&mut EventFile::resume(broken.path(), 3.0, 200).unwrap(), &[300, 400]);
+        assert_eq!(bytes(broken.path()).0, bytes(whole.path()).0);
+        assert_eq!(step_of(&scalar_event(1.0, 1 << 40, &[])), 1 << 40);
     }
 }

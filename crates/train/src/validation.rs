@@ -2,13 +2,16 @@
 //! before the held-out days, which nothing is learnt from. Never the held-out days: what chooses a policy
 //! cannot judge it. Where the server keeps no validation days, the last policy is the one.
 
-use serde::Serialize;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use wire::spec::{Days, Market};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 
 /// What a policy earned on the validation days.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// Environment steps that it had learnt from.
     pub timesteps: u64,
@@ -53,9 +56,33 @@ impl Choice {
         &self.market
     }
 
-    /// Whether the policy after `update` of `updates` is to be looked at.
-    pub fn is_due(&self, update: u64, updates: u64) -> bool {
-        update.is_multiple_of(self.every) || update >= updates
+    /// Takes up the choice of the run in the directory `run` that was interrupted after these `scores`.
+    ///
+    /// # Errors
+    /// If the best checkpoint among them is damaged or gone.
+    pub fn recall(&mut self, run: &Path, scores: &[Score]) -> Result<()> {
+        self.scores = scores.to_vec();
+        let first_of_the_best = scores
+            .iter()
+            .copied()
+            .reduce(|best, score| if score.total_return > best.total_return { score } else { best });
+        if let Some(best) = first_of_the_best {
+            let path = checkpoint::path(run, best.timesteps);
+            self.best = Some((best, Checkpoint::read(&path)?));
+            // A kill may have come between the checkpoint and the link to it.
+            checkpoint::writer::point(&path)?;
+        }
+        Ok(())
+    }
+
+    /// All scores so far.
+    pub fn scores(&self) -> &[Score] {
+        &self.scores
+    }
+
+    /// Whether the policy after `update`, which may be the last, is to be looked at.
+    pub fn is_due(&self, update: u64, is_last: bool) -> bool {
+        update.is_multiple_of(self.every) || is_last
     }
 
     /// Notes a score; says whether it is the best so far, of which the checkpoint is then to be kept. Of equal
@@ -113,16 +140,13 @@ mod tests {
             assert_eq!(choice.note(Score { timesteps, total_return }), is_best, "after {timesteps}");
             if is_best {
                 choice.keep(checkpoint(timesteps));
-                assert_eq!(
-                    choice.unwritten().map(|checkpoint| checkpoint.counters.timesteps),
-                    Some(timesteps)
-                );
+                assert_eq!(choice.unwritten().map(|checkpoint| checkpoint.state.timesteps), Some(timesteps));
                 choice.written();
             }
             assert!(choice.unwritten().is_none());
         }
         let (best, told) = choice.outcome().unwrap();
-        assert_eq!((best.counters.timesteps, told.best_timesteps, told.best_total_return), (20, 20, 0.03));
+        assert_eq!((best.state.timesteps, told.best_timesteps, told.best_total_return), (20, 20, 0.03));
         assert_eq!(told.scores.len(), 4);
     }
 
@@ -131,7 +155,7 @@ mod tests {
         assert!(Choice::new(Some(&market()), 5).is_none() && Choice::new(None, 5).is_none());
         let market = Market { validation: Some(Days { first: 1, last: 1 }), ..market() };
         let choice = Choice::new(Some(&market), 3).unwrap();
-        let due: Vec<u64> = (1..=8).filter(|&update| choice.is_due(update, 8)).collect();
+        let due: Vec<u64> = (1..=8).filter(|&update| choice.is_due(update, update == 8)).collect();
         assert_eq!(due, [3, 6, 8]);
     }
 }

@@ -1,11 +1,11 @@
 //! Adam (Kingma and Ba 2015) as tensor operations on one flat vector, with moments that we hold and can
 //! save: libtorch's own optimisers show neither their moments nor their counters through `tch`.
 
-use anyhow::{Result, ensure};
-use tch::{Kind, Tensor};
+use anyhow::Result;
+use tch::Tensor;
 
 use crate::learner::OptimiserState;
-use crate::torch::written;
+use crate::torch::{place, written};
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
@@ -23,7 +23,7 @@ pub struct Adam {
 impl Adam {
     /// An optimiser for vectors like `flat` that has made no step.
     pub fn new(flat: &Tensor) -> Result<Self> {
-        let zeros = || flat.f_zeros_like();
+        let zeros = || place::zeros_like(flat);
         Ok(Self { first_moment: zeros()?, second_moment: zeros()?, scratch: zeros()?, steps: 0 })
     }
 
@@ -47,30 +47,16 @@ impl Adam {
 
     /// A copy of moments and counter.
     pub fn state(&self) -> Result<OptimiserState> {
-        let (first_moment, second_moment) = (to_vec(&self.first_moment)?, to_vec(&self.second_moment)?);
+        let (first_moment, second_moment) =
+            (place::download(&self.first_moment)?, place::download(&self.second_moment)?);
         Ok(OptimiserState { first_moment, second_moment, steps: self.steps })
     }
 
     /// Replaces moments and counter.
     pub fn set_state(&mut self, state: &OptimiserState) -> Result<()> {
-        from_slice(&mut self.first_moment, &state.first_moment)?;
-        from_slice(&mut self.second_moment, &state.second_moment)?;
+        place::overwrite(&mut self.first_moment, &state.first_moment)?;
+        place::overwrite(&mut self.second_moment, &state.second_moment)?;
         self.steps = state.steps;
         Ok(())
     }
-}
-
-/// The numbers of a float tensor on any device.
-pub fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
-    let mut values = vec![0.0_f32; tensor.numel()];
-    tensor.f_copy_data(&mut values, tensor.numel())?;
-    Ok(values)
-}
-
-/// Overwrites a flat tensor on any device.
-pub fn from_slice(tensor: &mut Tensor, values: &[f32]) -> Result<()> {
-    ensure!(values.len() == tensor.numel(), "{} values for {} parameters", values.len(), tensor.numel());
-    debug_assert_eq!(tensor.kind(), Kind::Float);
-    tensor.f_copy_(&Tensor::f_from_slice(values)?)?;
-    Ok(())
 }

@@ -5,27 +5,20 @@
 //! # Layout
 //! - [`part`]: one replica: forward, and backward by hand.
 //! - [`adam`]: the optimiser.
+//! - [`place`]: the one door through which tensors reach a device; only 32-bit floats pass.
 mod adam;
 mod part;
+mod place;
 
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
-use crate::learner::{HeadLoss, Heads, Learner, LossSums, OptimiserState};
+use crate::device::Placement;
+use crate::learner::{HeadLoss, Heads, Learner, LossSums, OptimiserState, Policy};
 use crate::network::{Layout, NetworkShape};
 use adam::Adam;
 use part::Part;
-
-/// How many replicas work at once. Rows are dealt to them in order and their sums are added in order, so
-/// the same numbers give the same bits; other numbers round differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Replicas {
-    /// While acting.
-    pub inference: usize,
-    /// While learning.
-    pub update: usize,
-}
 
 /// Policy and value networks in libtorch.
 pub struct TorchLearner {
@@ -33,21 +26,43 @@ pub struct TorchLearner {
     flat: Tensor,
     adam: Adam,
     parts: Vec<Part>,
-    replicas: Replicas,
+    /// Replicas that act elsewhere than where the networks learn.
+    away: Option<Away>,
+    placement: Placement,
     pool: Option<rayon::ThreadPool>,
     log_deviation: Vec<f32>,
     policy: Vec<f32>,
     values: Vec<f32>,
 }
 
+/// Replicas on another device, with their copy of the parameters.
+struct Away {
+    flat: Tensor,
+    parts: Vec<Part>,
+    /// Whether the copy is older than what was learnt.
+    is_stale: bool,
+}
+
 impl TorchLearner {
-    /// Networks of `shape` with their first values from `seed`.
-    pub fn new(shape: &NetworkShape, seed: u64, device: Device, replicas: Replicas) -> Result<Self> {
+    /// Networks of `shape` at `placement` with their first values from `seed`.
+    pub fn new(shape: &NetworkShape, seed: u64, placement: Placement) -> Result<Self> {
         let layout = shape.layout();
-        let flat = Tensor::f_from_slice(&shape.initial_parameters(seed))?.f_to_device(device)?;
-        let count = replicas.inference.max(replicas.update).max(1);
-        let parts =
-            (0..count).map(|_| Part::new(&flat, &layout, shape.activation)).collect::<Result<Vec<_>>>()?;
+        // Made on the processor and moved: Metal has no QR.
+        let initial = shape.initial_parameters(seed);
+        let flat = place::upload(&initial, placement.update)?;
+        let replicas = |flat: &Tensor, count: usize| -> Result<Vec<Part>> {
+            (0..count.max(1)).map(|_| Part::new(flat, &layout, shape.activation)).collect()
+        };
+        let (acting, learning) = (placement.inference_threads.max(1), placement.update_threads.max(1));
+        let is_away = placement.inference != placement.update;
+        let away = if is_away {
+            let flat = place::upload(&initial, placement.inference)?;
+            Some(Away { parts: replicas(&flat, acting)?, flat, is_stale: false })
+        } else {
+            None
+        };
+        let count = acting.max(learning);
+        let parts = replicas(&flat, if is_away { learning } else { count })?;
         let pool = (count > 1).then(|| pool_of(count)).transpose()?;
         // Whatever runs on this thread gets one libtorch thread too: more of them spin beside the replicas.
         tch::set_num_threads(1);
@@ -57,7 +72,8 @@ impl TorchLearner {
             flat,
             adam,
             parts,
-            replicas,
+            away,
+            placement,
             pool,
             log_deviation: Vec::new(),
             policy: Vec::new(),
@@ -67,12 +83,20 @@ impl TorchLearner {
         Ok(learner)
     }
 
+    /// The parameters have changed.
+    fn changed(&mut self) -> Result<()> {
+        if let Some(away) = &mut self.away {
+            away.is_stale = true;
+        }
+        self.read_log_deviation()
+    }
+
     /// The host's copy of the log deviations, which losses and sampling read.
     fn read_log_deviation(&mut self) -> Result<()> {
         let range = self.layout.log_deviation.clone();
         if !range.is_empty() {
             self.log_deviation =
-                adam::to_vec(&self.flat.f_narrow(0, range.start as i64, range.len() as i64)?)?;
+                place::download(&self.flat.f_narrow(0, range.start as i64, range.len() as i64)?)?;
         }
         Ok(())
     }
@@ -104,16 +128,24 @@ fn on_each<T: Send, R: Send>(
     }
 }
 
-impl Learner for TorchLearner {
+impl Policy for TorchLearner {
     fn infer(&mut self, observations: &[f32]) -> Result<Heads<'_>> {
         let (width, outputs) = (self.layout.observation_len(), self.layout.heads[0].outputs);
         let rows = observations.len() / width;
         self.policy.resize(rows * outputs, 0.0);
         self.values.resize(rows, 0.0);
         if rows > 0 {
-            let share = rows.div_ceil(self.replicas.inference);
-            let shares = self
-                .parts
+            let parts = match &mut self.away {
+                None => &mut self.parts,
+                Some(away) => {
+                    if std::mem::take(&mut away.is_stale) {
+                        away.flat.f_copy_(&self.flat)?;
+                    }
+                    &mut away.parts
+                }
+            };
+            let share = rows.div_ceil(self.placement.inference_threads.max(1));
+            let shares = parts
                 .iter_mut()
                 .zip(observations.chunks(share * width))
                 .zip(self.policy.chunks_mut(share * outputs).zip(self.values.chunks_mut(share)))
@@ -125,9 +157,20 @@ impl Learner for TorchLearner {
         Ok(Heads { policy: &self.policy, values: &self.values, log_deviation: &self.log_deviation })
     }
 
+    fn parameters(&self) -> Result<Vec<f32>> {
+        place::download(&self.flat)
+    }
+
+    fn set_parameters(&mut self, parameters: &[f32]) -> Result<()> {
+        place::overwrite(&mut self.flat, parameters)?;
+        self.changed()
+    }
+}
+
+impl Learner for TorchLearner {
     fn differentiate(&mut self, observations: &[f32], rows: &[u32], loss: &HeadLoss<'_>) -> Result<LossSums> {
         ensure!(!rows.is_empty(), "a minibatch without samples");
-        let share = rows.len().div_ceil(self.replicas.update);
+        let share = rows.len().div_ceil(self.placement.update_threads.max(1));
         let log_deviation = self.log_deviation.as_slice();
         let shares: Vec<_> = self.parts.iter_mut().zip(rows.chunks(share)).collect();
         let used = shares.len();
@@ -147,24 +190,14 @@ impl Learner for TorchLearner {
 
     fn step(&mut self, learning_rate: f64, max_norm: f64) -> Result<f64> {
         let gradient = &mut self.parts[0].gradient;
-        let norm = gradient.f_norm()?.f_double_value(&[])?;
+        let norm = f64::from(place::download(&gradient.f_norm()?)?[0]);
         ensure!(norm.is_finite(), "the gradient is not finite (try a lower --learning-rate)");
         if norm > max_norm {
             written(gradient.f_mul_scalar_(max_norm / norm))?;
         }
         self.adam.step(&mut self.flat, gradient, learning_rate)?;
-        self.read_log_deviation()?;
+        self.changed()?;
         Ok(norm)
-    }
-
-    fn parameters(&self) -> Result<Vec<f32>> {
-        adam::to_vec(&self.flat)
-    }
-
-    fn set_parameters(&mut self, parameters: &[f32]) -> Result<()> {
-        debug_assert_eq!(self.flat.kind(), Kind::Float);
-        adam::from_slice(&mut self.flat, parameters)?;
-        self.read_log_deviation()
     }
 
     fn optimiser(&self) -> Result<OptimiserState> {
@@ -229,8 +262,12 @@ mod tests {
     }
 
     fn learner(shape: &NetworkShape, update: usize) -> TorchLearner {
-        let mut learner =
-            TorchLearner::new(shape, 1, Device::Cpu, Replicas { inference: update, update }).unwrap();
+        let mut learner = TorchLearner::new(
+            shape,
+            1,
+            Placement { inference_threads: update, update_threads: update, ..Placement::one_thread() },
+        )
+        .unwrap();
         // Off the initial values, where biases and deviations are 0 and the policy's head is tiny.
         let mut stream = random::Stream::new(1, random::Purpose::Test, 0, 0);
         let parameters: Vec<f32> = (0..shape.layout().len).map(|_| 0.5 * stream.normal() as f32).collect();
@@ -260,7 +297,7 @@ mod tests {
         let mut learner = learner(&shape, update);
         let parameters: Vec<f64> = learner.parameters().unwrap().into_iter().map(f64::from).collect();
         differentiate(&mut learner);
-        let gradient = adam::to_vec(&learner.parts[0].gradient).unwrap();
+        let gradient = place::download(&learner.parts[0].gradient).unwrap();
         let (observations, rows) = batch();
         for (i, &found) in gradient.iter().enumerate() {
             let at = |offset: f64| {
@@ -313,7 +350,7 @@ mod tests {
         for (step, max_norm) in [(1, 100.0), (2, 0.25), (3, 0.25)] {
             differentiate(&mut learner);
             let gradient: Vec<f64> =
-                adam::to_vec(&learner.parts[0].gradient).unwrap().into_iter().map(f64::from).collect();
+                place::download(&learner.parts[0].gradient).unwrap().into_iter().map(f64::from).collect();
             let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
             assert_eq!(norm > max_norm, step > 1);
             let found_norm = learner.step(0.01, max_norm).unwrap();

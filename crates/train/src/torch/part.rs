@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use crate::aligned::AlignedBuffer;
 use crate::learner::{HeadGradients, HeadLoss, Heads, LossSums};
 use crate::network::{Activation, Dense, Layout};
-use crate::torch::written;
+use crate::torch::{place, written};
 
 /// Rows that go forward and backward at once: few enough for all that lies between to stay in a core's
 /// second-level cache, enough for the calls into libtorch not to count. Whole minibatches of 8,192 rows took
@@ -80,7 +80,7 @@ struct Workspace {
 impl Workspace {
     fn new(rows: usize, layout: &Layout, device: Device) -> Result<Self> {
         let n = rows as i64;
-        let empty = |width: usize| Tensor::f_empty([n, width as i64], (Kind::Float, device));
+        let empty = |width: usize| place::empty([n, width as i64], device);
         let halved = |pair: &[Dense; 2]| -> Result<Halved> {
             let width = pair[0].outputs as i64;
             let both = empty(2 * pair[0].outputs)?;
@@ -94,7 +94,7 @@ impl Workspace {
             deltas: layout.hidden.iter().map(halved).collect::<Result<_>>()?,
             outputs: outputs()?,
             output_gradients: outputs()?,
-            ones: Tensor::f_ones([n], (Kind::Float, device))?,
+            ones: place::ones(n, device)?,
         })
     }
 }
@@ -127,7 +127,7 @@ pub struct Part {
 impl Part {
     /// A replica that reads its parameters from `flat`, which others share.
     pub fn new(flat: &Tensor, layout: &Layout, activation: Activation) -> Result<Self> {
-        let gradient = flat.f_zeros_like()?;
+        let gradient = place::zeros_like(flat)?;
         Ok(Self {
             parameters: Views::new(flat, layout)?,
             gradients: Views::new(&gradient, layout)?,
@@ -230,7 +230,7 @@ fn input_tensor(values: &[f32], rows: usize, device: Device) -> Result<Tensor> {
             Device::Cpu,
         )?
     };
-    Ok(if device == Device::Cpu { blob } else { blob.f_to_device(device)? })
+    place::moved(blob, device)
 }
 
 fn copy_in(target: &Tensor, values: &[f32]) -> Result<()> {
