@@ -1,89 +1,172 @@
 //! Bars out of CSV in every dialect that brokers, exchanges and download scripts write: columns by name,
 //! `#` lines as comments, thousands separators inside quotes, the three header rows of yfinance.
+//!
+//! # Layout
+//! - `header`: which column is which.
+//! - `parser`: from the fields of a row to a bar.
+//! - `plain`: text without quotes, cut at line ends and parsed by all threads at once.
+//! - [`read`]: a file as a whole; text with quotes goes record by record through the `csv` crate.
 
 pub mod header;
+mod parser;
+mod plain;
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use ::csv::{ByteRecord, ReaderBuilder};
 
+use crate::Provenance;
 use crate::csv::header::{Columns, normalise};
+use crate::csv::parser::Parser;
 use crate::error::{Error, Result};
 use crate::load::{BadRows, LoadOptions};
-use crate::rows::{Clock, FileRows, Row, SymbolRows};
-use crate::{Provenance, timestamp};
+use crate::rows::{Clock, FileRows};
 
 /// Reads the bars in `text`, the content of `path`. `symbol` is what they are called where neither the
 /// options nor the file say so.
 pub fn read(path: &Path, text: &[u8], symbol: &str, options: &LoadOptions) -> Result<FileRows> {
     let fail = |message: String| Error::content(path, message);
-    let provenance = Provenance::of_comments(text).map_err(fail)?;
-    let header_line = header_line_of(text);
-    let mut reader = ReaderBuilder::new()
+    let (provenance, header) =
+        rayon::join(|| Provenance::of_comments(text), || Header::read(path, text, options));
+    let (provenance, header) = (provenance.map_err(fail)?, header?);
+    let clock = Clock::new(options.timezone.as_deref()).map_err(Error::Batch)?;
+    let symbol = options.symbol.clone().or(header.ticker).unwrap_or_else(|| symbol.to_owned());
+    let parser = Parser::new(header.columns, clock, header.n_fields, symbol, options);
+    let body = Body { text, start: header.end, delimiter: header.delimiter };
+    let parsed = match plain::parse(&body, &parser, options.bad_rows) {
+        Some(parsed) => parsed,
+        None => parse_records(&body, parser, options.bad_rows),
+    };
+    let mut parsed = parsed.map_err(fail)?;
+    parsed.symbols.retain(|symbol| !symbol.rows.is_empty());
+    if parsed.symbols.is_empty() {
+        return Err(fail("has a header row and no bars".to_owned()));
+    }
+    let (timezone, timezone_assumed) = parsed.clock.zone();
+    Ok(FileRows {
+        has_volume: parsed.has_volume(),
+        symbols: parsed.symbols,
+        provenance,
+        timezone,
+        timezone_assumed,
+        skipped: parsed.skipped,
+    })
+}
+
+/// What follows the header.
+struct Body<'a> {
+    /// The whole file.
+    text: &'a [u8],
+    /// Where the first row begins.
+    start: usize,
+    /// What stands between two fields.
+    delimiter: u8,
+}
+
+impl Body<'_> {
+    /// The lines before the first row.
+    fn n_lines_before(&self) -> u64 {
+        memchr::memchr_iter(b'\n', &self.text[..self.start]).count() as u64
+    }
+}
+
+/// Parses every record in turn, with quotes and all. The error names the line.
+fn parse_records(body: &Body, mut parser: Parser, bad_rows: BadRows) -> std::result::Result<Parser, String> {
+    let mut reader = reader(&body.text[body.start..], body.delimiter);
+    let n_lines_before = body.n_lines_before();
+    let mut record = ByteRecord::new();
+    while let Some(line) = next(&mut reader, &mut record, &body.text[body.start..])? {
+        parser.row_or_skip(n_lines_before + line, &record, bad_rows)?;
+    }
+    Ok(parser)
+}
+
+type Reader<'a> = ::csv::Reader<&'a [u8]>;
+
+fn reader(text: &[u8], delimiter: u8) -> Reader<'_> {
+    ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .comment(Some(b'#'))
-        .delimiter(delimiter_of(header_line))
-        .from_reader(text);
-    let mut record = ByteRecord::new();
-    let mut next = |record: &mut ByteRecord| {
-        let more = reader.read_byte_record(record).map_err(|error| fail(error.to_string()))?;
-        // A record's own position is that of the comments before it, so its line is counted from its end.
-        let end = reader.position();
-        let before = usize::try_from(end.byte()).ok().and_then(|byte| text.get(byte.checked_sub(1)?));
-        Ok::<_, Error>(more.then(|| end.line() - u64::from(before == Some(&b'\n'))))
-    };
+        .delimiter(delimiter)
+        .from_reader(text)
+}
 
-    let Some(header_line) = next(&mut record)? else {
-        return Err(fail("is empty: no header row and no bars".to_owned()));
-    };
-    let mut names: Vec<String> =
-        record.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-    let mut held: Option<u64> = None;
-    let mut ticker = None;
-    if names.first().is_some_and(|name| normalise(name) == "price") {
-        (ticker, held) = finish_yfinance_header(path, &mut names, &mut record, &mut next)?;
-    }
-    let columns = Columns::recognise(names.iter().map(String::as_str))
-        .map_err(|message| fail(format!("line {header_line}: {message}")))?;
+/// Reads a record of `text` and gives the line that it ends on, `None` at the end.
+fn next(
+    reader: &mut Reader,
+    record: &mut ByteRecord,
+    text: &[u8],
+) -> std::result::Result<Option<u64>, String> {
+    let more = reader.read_byte_record(record).map_err(|error| error.to_string())?;
+    // A record's own position is that of the comments before it, so its line is counted from its end.
+    let end = reader.position();
+    let before = usize::try_from(end.byte()).ok().and_then(|byte| text.get(byte.checked_sub(1)?));
+    Ok(more.then(|| end.line() - u64::from(before == Some(&b'\n'))))
+}
 
-    let symbol = options.symbol.clone().or(ticker).unwrap_or_else(|| symbol.to_owned());
-    let mut parser = Parser {
-        columns,
-        clock: Clock::new(options.timezone.as_deref()).map_err(Error::Batch)?,
-        n_fields: names.len(),
-        symbols: vec![SymbolRows { symbol, rows: Vec::new() }],
-        places: HashMap::new(),
-        one_symbol: options.symbol.is_some(),
-    };
-    let mut skipped = None;
-    loop {
-        let line = match held.take() {
-            Some(line) => line,
-            None => match next(&mut record)? {
-                Some(line) => line,
-                None => break,
-            },
+/// What stands before the first row.
+struct Header {
+    columns: Columns,
+    n_fields: usize,
+    delimiter: u8,
+    /// The symbol that yfinance names above its columns.
+    ticker: Option<String>,
+    /// Where the first row begins.
+    end: usize,
+}
+
+impl Header {
+    fn read(path: &Path, text: &[u8], options: &LoadOptions) -> Result<Self> {
+        let fail = |message: String| Error::content(path, message);
+        let delimiter = delimiter_of(header_line_of(text));
+        let mut reader = reader(text, delimiter);
+        let mut record = ByteRecord::new();
+        let Some(line) = next(&mut reader, &mut record, text).map_err(fail)? else {
+            return Err(fail("is empty: no header row and no bars".to_owned()));
         };
-        if let Err(problem) = parser.row(line, &record) {
-            let message = format!("line {line}: {problem}");
-            match options.bad_rows {
-                BadRows::Error => {
-                    return Err(fail(format!("{message} (skip bad rows with --bad-rows skip)")));
-                }
-                BadRows::Skip => skipped.get_or_insert((0, message)).0 += 1,
+        let mut names: Vec<String> = record.iter().map(lossy).collect();
+        let mut end = reader.position().byte();
+        let mut ticker = None;
+        if names.first().is_some_and(|name| normalise(name) == "price") {
+            // yfinance writes `Price,Close,…`, then `Ticker,BPCL.NS,…`, then `Date,,…`: three rows that together
+            // make one header. Either of the other two may be missing.
+            names[0].clear();
+            let mut more = next(&mut reader, &mut record, text).map_err(fail)?.is_some();
+            if more && normalise(&field(&record, 0)) == "ticker" {
+                ticker = ticker_of(&record).map_err(fail)?;
+                end = reader.position().byte();
+                more = next(&mut reader, &mut record, text).map_err(fail)?.is_some();
+            }
+            if more && matches!(normalise(&field(&record, 0)).as_str(), "date" | "datetime") {
+                names[0] = field(&record, 0);
+                end = reader.position().byte();
             }
         }
+        let columns = Columns::recognise(names.iter().map(String::as_str), &options.columns)
+            .map_err(|message| fail(format!("line {line}: {message}")))?;
+        let end = usize::try_from(end).map_or(text.len(), |end| end.min(text.len()));
+        Ok(Self { columns, n_fields: names.len(), delimiter, ticker, end })
     }
-    parser.symbols.retain(|symbol| !symbol.rows.is_empty());
-    if parser.symbols.is_empty() {
-        return Err(fail("has a header row and no bars".to_owned()));
+}
+
+fn lossy(field: &[u8]) -> String {
+    String::from_utf8_lossy(field).into_owned()
+}
+
+fn field(record: &ByteRecord, at: usize) -> String {
+    lossy(record.get(at).unwrap_or_default())
+}
+
+/// The one ticker of a row of tickers.
+fn ticker_of(record: &ByteRecord) -> std::result::Result<Option<String>, String> {
+    let first = field(record, 1);
+    match (2..record.len()).map(|at| field(record, at)).find(|other| *other != first) {
+        Some(other) => {
+            Err(format!("holds the tickers {first} and {other} side by side (download one file a symbol)"))
+        }
+        None => Ok(Some(first).filter(|name| !name.is_empty())),
     }
-    let (timezone, timezone_assumed) = parser.clock.zone();
-    let has_volume = parser.columns.volume.is_some();
-    let symbols = parser.symbols;
-    Ok(FileRows { symbols, provenance, timezone, timezone_assumed, has_volume, skipped })
 }
 
 /// The first line that is neither empty nor a comment.
@@ -97,123 +180,6 @@ fn header_line_of(text: &[u8]) -> &[u8] {
 fn delimiter_of(header: &[u8]) -> u8 {
     let has = |byte| header.contains(&byte);
     [b',', b';', b'\t'].into_iter().find(|&byte| has(byte)).unwrap_or(b',')
-}
-
-/// The ticker that yfinance names, and the line of the first row that was read and is no header.
-type YfinanceHeader = (Option<String>, Option<u64>);
-
-/// yfinance writes `Price,Close,…`, then `Ticker,BPCL.NS,…`, then `Date,,…`: three rows that together make
-/// one header. Reads the other two.
-fn finish_yfinance_header(
-    path: &Path,
-    names: &mut [String],
-    record: &mut ByteRecord,
-    next: &mut impl FnMut(&mut ByteRecord) -> Result<Option<u64>>,
-) -> Result<YfinanceHeader> {
-    let field =
-        |record: &ByteRecord, at| String::from_utf8_lossy(record.get(at).unwrap_or_default()).into_owned();
-    let mut ticker = None;
-    let mut line = next(record)?;
-    if normalise(&field(record, 0)) == "ticker" {
-        let first = field(record, 1);
-        if let Some(other) = (2..record.len()).map(|at| field(record, at)).find(|other| *other != first) {
-            let message =
-                format!("holds the tickers {first} and {other} side by side (download one file a symbol)");
-            return Err(Error::content(path, message));
-        }
-        ticker = Some(first).filter(|name| !name.is_empty());
-        line = next(record)?;
-    }
-    names[0].clear();
-    if matches!(normalise(&field(record, 0)).as_str(), "date" | "datetime") {
-        names[0] = field(record, 0);
-        line = None;
-    }
-    Ok((ticker, line))
-}
-
-struct Parser {
-    columns: Columns,
-    clock: Clock,
-    n_fields: usize,
-    symbols: Vec<SymbolRows>,
-    places: HashMap<Vec<u8>, usize>,
-    /// The user named the symbol, so a column of symbols is not looked at.
-    one_symbol: bool,
-}
-
-impl Parser {
-    fn row(&mut self, line: u64, record: &ByteRecord) -> std::result::Result<(), String> {
-        if record.len() != self.n_fields {
-            return Err(format!("has {} fields where the header has {}", record.len(), self.n_fields));
-        }
-        let (stamp, day) = self.time(record)?;
-        let columns = &self.columns;
-        let number = |name, column| number(name, record.get(column).unwrap_or_default());
-        let row = Row {
-            stamp,
-            day,
-            line,
-            open: number("open", columns.open)?,
-            high: number("high", columns.high)?,
-            low: number("low", columns.low)?,
-            close: number("close", columns.close)?,
-            volume: columns.volume.map_or(Ok(0.0), |column| number("volume", column))?,
-        };
-        if let Some(problem) = row.problem() {
-            return Err(problem);
-        }
-        let place = self.place(record)?;
-        self.symbols[place].rows.push(row);
-        Ok(())
-    }
-
-    fn time(&mut self, record: &ByteRecord) -> std::result::Result<(i64, i32), String> {
-        let field = |column| std::str::from_utf8(record.get(column).unwrap_or_default()).unwrap_or("");
-        let text = field(self.columns.time);
-        let mut stamp = timestamp::parse(text).ok_or_else(|| {
-            format!("time \"{text}\" is not understood (write it as 2023-07-03 09:15:00+05:30)")
-        })?;
-        if let (Some(column), timestamp::Stamp::Civil(civil)) = (self.columns.time_of_day, stamp) {
-            let text = field(column).trim();
-            let (time, rest) = timestamp::parse_time(text)
-                .filter(|(_, rest)| rest.is_empty())
-                .ok_or_else(|| format!("time \"{text}\" is not understood (write it as 09:15:00)"))?;
-            debug_assert!(rest.is_empty());
-            stamp = timestamp::Stamp::Civil(civil.date().to_datetime(time));
-        }
-        self.clock.place(stamp).map_err(|problem| format!("time \"{text}\" {problem}"))
-    }
-
-    /// Which symbol's rows this one joins.
-    fn place(&mut self, record: &ByteRecord) -> std::result::Result<usize, String> {
-        let Some(column) = self.columns.symbol.filter(|_| !self.one_symbol) else {
-            return Ok(0);
-        };
-        let name = record.get(column).unwrap_or_default();
-        if let Some(&place) = self.places.get(name) {
-            return Ok(place);
-        }
-        let symbol = String::from_utf8_lossy(name).trim().to_owned();
-        if symbol.is_empty() {
-            return Err("symbol \"\" is empty".to_owned());
-        }
-        self.symbols.push(SymbolRows { symbol, rows: Vec::new() });
-        self.places.insert(name.to_owned(), self.symbols.len() - 1);
-        Ok(self.symbols.len() - 1)
-    }
-}
-
-fn number(name: &str, field: &[u8]) -> std::result::Result<f64, String> {
-    let text = std::str::from_utf8(field).unwrap_or("").trim();
-    let parsed = match text.parse::<f64>() {
-        Err(_) if text.contains(',') => text.replace(',', "").parse(),
-        parsed => parsed,
-    };
-    match parsed {
-        Ok(value) if value.is_finite() => Ok(value),
-        _ => Err(format!("{name} \"{}\" is not a number", String::from_utf8_lossy(field))),
-    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,18 @@
 //! # Layout
 //! - [`options`]: what a person may say about the inputs.
 //! - `file`: one file, read and put in order.
+//! - [`splits`]: an explicit list of splits, and its application.
+//! - [`fill`]: missing bars filled in when asked for.
 //! - `agree`: what the files of a batch must agree on.
 //! - [`mod@scan`]: a batch of any size in bounded memory, symbol by symbol.
 //! - [`load`]: a batch as a whole, for those who need it so.
 
 mod agree;
 mod file;
+pub mod fill;
 pub mod options;
 pub mod scan;
+pub mod splits;
 
 use std::path::PathBuf;
 
@@ -22,8 +26,9 @@ use crate::features::InputFile;
 use crate::quality::Finding;
 use crate::{Bars, Provenance};
 
-pub use options::{BadRows, Dedup, LoadOptions, StampMeaning};
+pub use options::{BadRows, Dedup, Fill, LoadOptions, StampMeaning};
 pub use scan::{Scan, scan};
+pub use splits::Splits;
 
 /// The bars of several symbols in one calendar.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::tz::TimeZone;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::{Bars, timestamp};
@@ -21,6 +22,8 @@ pub enum Oddity {
     SettledConflicts,
     /// Rows that stepped back in time, put in place by `--sort`.
     SortedRows,
+    /// Bars that were missing inside a session, filled in by `--fill session`.
+    FilledBars,
     /// Bars in which nothing was traded.
     ZeroVolume,
     /// Opens or closes outside low to high.
@@ -42,6 +45,7 @@ impl fmt::Display for Oddity {
             Self::ExactCopies => "exact copies of rows dropped",
             Self::SettledConflicts => "conflicting rows settled",
             Self::SortedRows => "rows put in order",
+            Self::FilledBars => "bars filled in where they were missing",
             Self::ZeroVolume => "bars without volume",
             Self::OutsideRange => "bars with open or close outside low to high",
             Self::RevertingSpikes => "spikes that revert",
@@ -80,11 +84,15 @@ const SPIKE_IN_MEDIANS: f64 = 12.0;
 /// The neighbours of a spike differ by less than this part of it.
 const SPIKE_RESIDUE: f64 = 0.2;
 
+/// Bars of a long series that a thread takes at once.
+const BARS_AT_ONCE: usize = 1 << 15;
+
 /// Inspects the bars of one symbol. Where the source has no volume, its absence is no oddity.
 pub fn inspect(bars: &Bars, bar_seconds: u32, has_volume: bool, zone: &TimeZone) -> Vec<Finding> {
     let mut findings = Findings { list: Vec::new() };
     let when = |bar: usize| timestamp::display(bars.ts[bar], zone);
-    let spike = spike_threshold(&bars.close);
+    let moves = moves(&bars.close);
+    let spike = spike_threshold(&moves);
     for bar in 0..bars.len() {
         let (open, high, low, close) = (bars.open[bar], bars.high[bar], bars.low[bar], bars.close[bar]);
         if has_volume && bars.volume[bar] == 0.0 {
@@ -100,9 +108,9 @@ pub fn inspect(bars: &Bars, bar_seconds: u32, has_volume: bool, zone: &TimeZone)
         }
         let before = bars.close[bar - 1];
         let next = bars.close.get(bar + 1).copied();
-        let move_in = (close / before).ln();
-        let reverts = |next: f64| (next / before).ln().abs() < SPIKE_RESIDUE * move_in.abs();
-        if move_in.abs() > spike && next.is_some_and(reverts) {
+        let move_in = moves[bar - 1];
+        let reverts = |next: f64| (next / before).ln().abs() < SPIKE_RESIDUE * move_in;
+        if move_in > spike && next.is_some_and(reverts) {
             findings.add(Oddity::RevertingSpikes, || {
                 format!("{}: close {close} after {before} and before {}", when(bar), next.unwrap_or(close))
             });
@@ -158,11 +166,16 @@ impl Findings {
     }
 }
 
-fn spike_threshold(close: &[f64]) -> f64 {
-    let mut moves: Vec<f64> = close.windows(2).map(|pair| (pair[1] / pair[0]).ln().abs()).collect();
+/// The size of each move from close to close, in logarithms; of a long series every thread takes a part.
+fn moves(close: &[f64]) -> Vec<f64> {
+    close.par_windows(2).with_min_len(BARS_AT_ONCE).map(|pair| (pair[1] / pair[0]).ln().abs()).collect()
+}
+
+fn spike_threshold(moves: &[f64]) -> f64 {
     if moves.is_empty() {
         return f64::INFINITY;
     }
+    let mut moves = moves.to_vec();
     let middle = moves.len() / 2;
     let (_, median, _) = moves.select_nth_unstable_by(middle, f64::total_cmp);
     (*median * SPIKE_IN_MEDIANS).max(SPIKE_FLOOR)

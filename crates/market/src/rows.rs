@@ -77,12 +77,48 @@ pub struct FileRows {
 }
 
 /// Turns stamps into instants and trading dates, and finds out which zone a file is in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clock {
     given: Option<(String, TimeZone)>,
     home: TimeZone,
     offset: Option<Offset>,
     assumed: bool,
+    known: Option<KnownDay>,
+}
+
+/// A day whose stamps were read before: others of the same day and spelling differ in the time of day alone.
+#[derive(Debug, Clone, Copy)]
+struct KnownDay {
+    date: [u8; DATE_BYTES],
+    /// What stands between date and time, and behind the time, such as a blank and `+05:30`.
+    separator: u8,
+    suffix: [u8; LONGEST_SUFFIX],
+    n_suffix: usize,
+    n_text: usize,
+    /// Microseconds since 1970 in UTC at which the day begins, with the suffix taken into account.
+    midnight: i64,
+    day: i32,
+}
+
+const DATE_BYTES: usize = 10;
+const LONGEST_SUFFIX: usize = 8;
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+impl KnownDay {
+    fn place(&self, text: &[u8]) -> Option<(i64, i32)> {
+        if text.len() != self.n_text || text[..DATE_BYTES] != self.date {
+            return None;
+        }
+        if text.len() == DATE_BYTES {
+            return Some((self.midnight, self.day));
+        }
+        let end = self.n_text - self.n_suffix;
+        if text[DATE_BYTES] != self.separator || text[end..] != self.suffix[..self.n_suffix] {
+            return None;
+        }
+        let seconds = timestamp::seconds_of_day(&text[DATE_BYTES + 1..end])?;
+        Some((self.midnight + seconds * MICROS_PER_SECOND, self.day))
+    }
 }
 
 impl Clock {
@@ -98,7 +134,69 @@ impl Clock {
             Some((_, zone)) => zone.clone(),
             None => zone(DEFAULT_TIMEZONE)?,
         };
-        Ok(Self { given, home, offset: None, assumed: false })
+        Ok(Self { given, home, offset: None, assumed: false, known: None })
+    }
+
+    /// The instant and the trading date of the text of a stamp. The error names the text.
+    pub fn place_text(&mut self, text: &str) -> Result<(i64, i32), String> {
+        if let Some(placed) = self.known.and_then(|known| known.place(text.as_bytes())) {
+            return Ok(placed);
+        }
+        let stamp = timestamp::parse(text).ok_or_else(|| timestamp::not_understood(text))?;
+        let placed = self.place(stamp).map_err(|problem| format!("time \"{text}\" {problem}"))?;
+        self.known = self.learn(text.as_bytes(), stamp, placed);
+        Ok(placed)
+    }
+
+    /// Whether another clock of the same file has seen the same zone. What both have seen is kept.
+    pub fn agrees_with(&mut self, other: &Self) -> bool {
+        self.assumed |= other.assumed;
+        match (self.offset, other.offset) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            (ours, theirs) => {
+                self.offset = ours.or(theirs);
+                true
+            }
+        }
+    }
+
+    /// The day of a stamp, if its others can be placed by their time of day: not on a day on which clocks change.
+    fn learn(&self, text: &[u8], stamp: Stamp, (micros, day): (i64, i32)) -> Option<KnownDay> {
+        let (civil, zone) = match stamp {
+            Stamp::Civil(civil) => (civil, self.home.clone()),
+            Stamp::Offset(civil, offset) if self.given.is_none() && offset != Offset::UTC => {
+                (civil, TimeZone::fixed(offset))
+            }
+            Stamp::Offset(..) | Stamp::Instant(_) => return None,
+        };
+        let date = *text.first_chunk::<DATE_BYTES>()?;
+        let n_time = match text.len() {
+            DATE_BYTES => 0,
+            _ if text.get(DATE_BYTES + 6) == Some(&b':') => 9,
+            _ => 6,
+        };
+        let suffix_text = text.get(DATE_BYTES + n_time..)?;
+        let mut suffix = [0; LONGEST_SUFFIX];
+        suffix.get_mut(..suffix_text.len())?.copy_from_slice(suffix_text);
+        let seconds = match n_time {
+            0 => 0,
+            _ => timestamp::seconds_of_day(&text[DATE_BYTES + 1..DATE_BYTES + n_time])?,
+        };
+        let midnight = micros - seconds * MICROS_PER_SECOND;
+        let start_of = |date: jiff::civil::Date| timestamp::civil_to_micros(date.at(0, 0, 0, 0), &zone);
+        let (starts, ends) = (start_of(civil.date())?, start_of(civil.date().tomorrow().ok()?)?);
+        let fraction = midnight - starts;
+        let is_even =
+            ends - starts == 86_400 * MICROS_PER_SECOND && (0..MICROS_PER_SECOND).contains(&fraction);
+        is_even.then_some(KnownDay {
+            date,
+            separator: text.get(DATE_BYTES).copied().unwrap_or_default(),
+            suffix,
+            n_suffix: suffix_text.len(),
+            n_text: text.len(),
+            midnight,
+            day,
+        })
     }
 
     /// The instant and the trading date of a stamp.
@@ -172,6 +270,31 @@ mod tests {
             let mut clock = Clock::new(None).unwrap();
             assert_eq!(place(&mut clock, text).unwrap(), (1_688_355_900_000_000, 19_541), "{text}");
             assert_eq!(clock.zone(), (DEFAULT_TIMEZONE.to_owned(), true));
+        }
+    }
+
+    #[test]
+    fn a_day_that_is_known_places_its_stamps_as_if_it_were_not() {
+        let zones = [None, Some("Asia/Kolkata"), Some("America/New_York")];
+        let spellings =
+            ["", " 09:15", "T09:15:30", " 09:15:30.250", " 09:15:30+05:30", " 09:15+0530", "T09:15:30Z"];
+        // Two days on which clocks change in New York, and two on which they do not.
+        let days = ["2024-03-10", "2024-11-03", "2024-11-04", "2023-07-03"];
+        for zone in zones {
+            let mut clock = Clock::new(zone).unwrap();
+            for (day, spelling) in days.iter().flat_map(|day| spellings.iter().map(move |s| (day, s))) {
+                // The first of them may teach the clock something, and the others follow it.
+                for hour in ["09", "00", "23", "02", "24", "0x"] {
+                    let text = format!("{day}{}", spelling.replace("09", hour));
+                    let mut fresh = Clock::new(zone).unwrap();
+                    let expected = fresh.place_text(&text);
+                    let mut known = clock.clone();
+                    known.offset = None;
+                    assert_eq!(known.place_text(&text), expected, "{text} in {zone:?}");
+                    clock.offset = None;
+                    let _ = clock.place_text(&text);
+                }
+            }
         }
     }
 

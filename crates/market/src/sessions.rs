@@ -23,15 +23,24 @@ pub fn bar_seconds(rows: &[Row]) -> Option<u32> {
     let n_days = 1 + rows.windows(2).filter(|pair| pair[0].day != pair[1].day).count();
     let mut distances: BTreeMap<i64, usize> = BTreeMap::new();
     let is_daily = rows.len() < n_days * 3 / 2 + 1;
+    let mut run = (0, 0);
     for pair in rows.windows(2) {
         if is_daily {
             *distances
                 .entry(i64::from(pair[1].day - pair[0].day) * i64::from(SECONDS_PER_DAY))
                 .or_default() += 1;
         } else if pair[0].day == pair[1].day {
-            *distances.entry((pair[1].stamp - pair[0].stamp) / MICROS_PER_SECOND).or_default() += 1;
+            let distance = (pair[1].stamp - pair[0].stamp) / MICROS_PER_SECOND;
+            // Nearly all distances are one and the same, so that a run of them is entered at once.
+            if run.0 == distance {
+                run.1 += 1;
+                continue;
+            }
+            *distances.entry(run.0).or_default() += run.1;
+            run = (distance, 1);
         }
     }
+    *distances.entry(run.0).or_default() += run.1;
     distances.remove(&0);
     // Of equally common distances the shortest, so that the answer does not depend on chance.
     let commonest = distances.into_iter().min_by_key(|&(distance, n)| (std::cmp::Reverse(n), distance));
@@ -55,21 +64,49 @@ pub fn contradict(rows: &[Row], known: u32) -> bool {
     !pairs().all(is_multiple) || (n_pairs == 0 && n_days > FEW) || (n_pairs > FEW && n_exact * 2 < n_pairs)
 }
 
-/// When the close of a row is known, in microseconds since 1970 in UTC: for intraday bars the stamp itself or
-/// an interval later, for daily bars the close of the session.
-pub fn known_at(
-    row: &Row,
-    bar_seconds: u32,
-    meaning: Option<StampMeaning>,
-    session_close: Time,
-    zone: &TimeZone,
-) -> Option<i64> {
-    if bar_seconds >= SECONDS_PER_DAY {
-        return timestamp::civil_to_micros(timestamp::day_date(row.day).to_datetime(session_close), zone);
+/// Tells when the close of each row is known: for intraday bars at the stamp itself or an interval later, for daily
+/// bars at the close of the session.
+#[derive(Debug)]
+pub struct KnownAt<'a> {
+    /// Seconds from bar to bar.
+    pub bar_seconds: u32,
+    /// What the stamps of intraday bars mean.
+    pub meaning: StampMeaning,
+    /// When a session closes, local time.
+    pub session_close: Time,
+    /// Whether an intraday bar that begins before the session's close ends with it, as the last bar of an hour does
+    /// that the session leaves unfinished. Only of sessions whose close is known for certain.
+    pub ends_with_session: bool,
+    /// The exchange's zone.
+    pub zone: &'a TimeZone,
+    /// The latest day that was asked for, and its close.
+    pub latest: Option<(i32, i64)>,
+}
+
+impl KnownAt<'_> {
+    /// When the close of a row is known, in microseconds since 1970 in UTC.
+    pub fn of(&mut self, row: &Row) -> Option<i64> {
+        if self.bar_seconds >= SECONDS_PER_DAY {
+            return self.close_of(row.day);
+        }
+        match self.meaning {
+            StampMeaning::Close => Some(row.stamp),
+            StampMeaning::Open => {
+                let end = row.stamp.checked_add(i64::from(self.bar_seconds) * MICROS_PER_SECOND)?;
+                let close = if self.ends_with_session { self.close_of(row.day)? } else { i64::MAX };
+                Some(if row.stamp < close { end.min(close) } else { end })
+            }
+        }
     }
-    match meaning.unwrap_or(StampMeaning::Open) {
-        StampMeaning::Open => row.stamp.checked_add(i64::from(bar_seconds) * MICROS_PER_SECOND),
-        StampMeaning::Close => Some(row.stamp),
+
+    fn close_of(&mut self, day: i32) -> Option<i64> {
+        if let Some((_, close)) = self.latest.filter(|(latest, _)| *latest == day) {
+            return Some(close);
+        }
+        let civil = timestamp::day_date(day).to_datetime(self.session_close);
+        let close = timestamp::civil_to_micros(civil, self.zone)?;
+        self.latest = Some((day, close));
+        Some(close)
     }
 }
 
@@ -134,12 +171,25 @@ mod tests {
     fn a_close_is_known_at_the_end_of_its_bar_or_session() {
         let kolkata = timestamp::zone_by_name("Asia/Kolkata").unwrap();
         let close = Time::constant(15, 30, 0, 0);
-        let at = |row: &Row, seconds, meaning| known_at(row, seconds, meaning, close, &kolkata).unwrap();
+        let at = |row: &Row, bar_seconds, meaning, ends_with_session| {
+            let zone = &kolkata;
+            let mut known =
+                KnownAt { bar_seconds, meaning, session_close: close, ends_with_session, zone, latest: None };
+            timestamp::display(known.of(row).unwrap(), zone)
+        };
+        let (open, end) = (StampMeaning::Open, StampMeaning::Close);
+        // 225 minutes after midnight in UTC it is 09:15 in India.
         let bar = row(19_541, 225);
-        assert_eq!(at(&bar, 300, None), bar.stamp + 300 * MICROS_PER_SECOND);
-        assert_eq!(at(&bar, 300, Some(StampMeaning::Close)), bar.stamp);
-        let micros = at(&bar, SECONDS_PER_DAY, None);
-        assert_eq!(timestamp::display(micros, &kolkata), "2023-07-03 15:30");
+        assert_eq!(at(&bar, 300, open, true), "2023-07-03 09:20");
+        assert_eq!(at(&bar, 300, end, true), "2023-07-03 09:15");
+        assert_eq!(at(&bar, SECONDS_PER_DAY, open, true), "2023-07-03 15:30");
+        // The last bar of an hour has fifteen minutes; where the close is not certain it is better late than early.
+        let last = row(19_541, 585);
+        assert_eq!(at(&last, 3_600, open, true), "2023-07-03 15:30");
+        assert_eq!(at(&last, 3_600, open, false), "2023-07-03 16:15");
+        assert_eq!(at(&last, 900, open, true), "2023-07-03 15:30");
+        // Muhurat trading is in the evening, after the usual close.
+        assert_eq!(at(&row(19_541, 765), 3_600, open, true), "2023-07-03 19:15");
     }
 
     #[test]

@@ -38,6 +38,11 @@ pub fn parse(text: &str) -> Option<Stamp> {
     }
 }
 
+/// What is said of a text that [`parse`] does not read.
+pub fn not_understood(text: &str) -> String {
+    format!("time \"{text}\" is not understood (write it as 2023-07-03 09:15:00+05:30)")
+}
+
 /// Reads a time of day, `09:15`, `09:15:00` or `09:15:00.5`, and gives back what follows it.
 pub fn parse_time(text: &str) -> Option<(jiff::civil::Time, &str)> {
     let bytes = text.as_bytes();
@@ -156,6 +161,20 @@ fn parse_offset(text: &str) -> Option<Offset> {
         _ => return None,
     };
     (minutes < 60).then(|| Offset::from_seconds(sign * (hours * 3_600 + minutes * 60)).ok())?
+}
+
+/// The seconds that `09:15` or `09:15:00`, and nothing else, lie after midnight.
+pub fn seconds_of_day(bytes: &[u8]) -> Option<i64> {
+    let part = |at: usize, limit: i8| two_digits(bytes, at).filter(|&value| value < limit).map(i64::from);
+    let second = match bytes.len() {
+        5 => 0,
+        8 if bytes[5] == b':' => part(6, 60)?,
+        _ => return None,
+    };
+    if bytes[2] != b':' {
+        return None;
+    }
+    Some(part(0, 24)? * 3_600 + part(3, 60)? * 60 + second)
 }
 
 fn two_digits(bytes: &[u8], at: usize) -> Option<i8> {

@@ -7,6 +7,7 @@ use super::file::Loaded;
 use super::options::LoadOptions;
 use crate::Provenance;
 use crate::error::{Error, Result};
+use crate::rows::DEFAULT_TIMEZONE;
 
 /// No symbol may stand in two files.
 pub fn symbols_are_unique(files: &[&Loaded]) -> Result<()> {
@@ -27,10 +28,9 @@ pub fn symbols_are_unique(files: &[&Loaded]) -> Result<()> {
 /// The batch's zone. `Asia/Kolkata` and `+05:30` are one; other mixtures need the user's word.
 pub fn timezone(files: &[&Loaded]) -> Result<String> {
     let names: BTreeSet<&str> = files.iter().map(|file| file.timezone.as_str()).collect();
-    let indian = |name: &&str| matches!(*name, "+05:30" | "Asia/Kolkata");
     match names.first() {
         Some(only) if names.len() == 1 => Ok((*only).to_owned()),
-        Some(_) if names.iter().all(indian) => Ok("Asia/Kolkata".to_owned()),
+        Some(_) if names.iter().all(|name| is_indian(name)) => Ok(DEFAULT_TIMEZONE.to_owned()),
         Some(_) => {
             let list: Vec<&str> = names.into_iter().collect();
             Err(Error::Batch(format!(
@@ -40,6 +40,11 @@ pub fn timezone(files: &[&Loaded]) -> Result<String> {
         }
         None => Err(Error::Batch("no input files".to_owned())),
     }
+}
+
+/// Whether a zone is that of the National Stock Exchange.
+pub fn is_indian(timezone: &str) -> bool {
+    matches!(timezone, "+05:30" | DEFAULT_TIMEZONE)
 }
 
 /// Seconds from bar to bar, which all symbols must share.
@@ -100,6 +105,18 @@ pub fn notes(files: &[&Loaded], options: &LoadOptions) -> Vec<String> {
     }
     if let Some(file) = files.iter().find(|file| !file.has_volume) {
         notes.push(format!("{}: no volume column, taken for zero", file.path.display()));
+    }
+    if let Some(splits) = &options.splits {
+        let symbols = || files.iter().flat_map(|file| &file.symbols);
+        let n_rows: usize = symbols().map(|symbol| symbol.n_adjusted).sum();
+        let n_symbols = symbols().filter(|symbol| symbol.n_adjusted > 0).count();
+        let listed: BTreeSet<&str> = splits.list.iter().map(|split| split.symbol.as_str()).collect();
+        let n_absent = listed.iter().filter(|name| symbols().all(|symbol| symbol.symbol != **name)).count();
+        notes.push(format!(
+            "{}: {n_rows} rows before splits told in the shares after them, {n_symbols} symbols; {n_absent} symbols of \
+             the list are not among the inputs",
+            splits.file.name
+        ));
     }
     notes
 }

@@ -9,17 +9,21 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use super::agree;
 use super::file::{Loaded, Ordered, is_stdin, load_file};
-use super::options::LoadOptions;
+use super::options::{DEFAULT_SESSION_CLOSE, Fill, LoadOptions, StampMeaning};
+use super::{agree, fill};
 use crate::error::{Error, Result};
 use crate::features::InputFile;
 use crate::quality::{self, Finding, Oddity};
 use crate::rows::Row;
-use crate::{Bars, Provenance, sessions, timestamp};
+use crate::sessions::{self, KnownAt};
+use crate::{Bars, Provenance, timestamp};
 
-/// Rows kept between the two looks, in bytes: two million bars. Beyond it files are read twice.
-const KEPT_BYTES: usize = 128 << 20;
+/// Rows kept between the two looks, in bytes: four million bars. Beyond it files are read twice.
+const KEPT_BYTES: usize = 256 << 20;
+
+/// Rows of a large file that a thread takes at once.
+const ROWS_AT_ONCE: usize = 1 << 15;
 
 /// What a whole batch agrees on, and where its bars are.
 #[derive(Debug)]
@@ -77,7 +81,8 @@ pub(super) fn scan_within(
     let looked_at: Vec<(&PathBuf, Result<Look>)> = paths
         .par_iter()
         .map(|path| {
-            let look = load_file(path, options).map(|file| Look::new(file, &kept, kept_bytes));
+            let look =
+                load_file(path, options).map(|file| Look::new(file, &kept, kept_bytes, paths.len() == 1));
             (path, if go_on() { look } else { Err(Error::Stopped) })
         })
         .collect();
@@ -119,11 +124,12 @@ pub(super) fn scan_within(
         options: options.clone(),
     };
     let zone = scan.zone()?;
+    let mut known_at = scan.known_at(&zone);
     let mut yearly = Vec::new();
     for look in &looks {
         for (first, last, lengths) in &look.spans {
             // A time out of range is an error with its line when the bars are asked for.
-            if let (Some(first), Some(last)) = (scan.known_at(first, &zone), scan.known_at(last, &zone)) {
+            if let (Some(first), Some(last)) = (known_at.of(first), known_at.of(last)) {
                 yearly.push(sessions::bars_per_year_of(first, last, lengths));
             }
         }
@@ -146,7 +152,7 @@ struct Look {
 }
 
 impl Look {
-    fn new(mut file: Loaded, kept: &AtomicUsize, kept_bytes: usize) -> Self {
+    fn new(mut file: Loaded, kept: &AtomicUsize, kept_bytes: usize, is_alone: bool) -> Self {
         let mut days = BTreeSet::new();
         let mut spans = Vec::new();
         for symbol in &file.symbols {
@@ -162,8 +168,9 @@ impl Look {
         }
         let n_rows: Vec<usize> = file.symbols.iter().map(|symbol| symbol.rows.len()).collect();
         let bytes = n_rows.iter().sum::<usize>() * size_of::<Row>();
-        // A file of many symbols is not read again for each of them, and a pipe cannot be.
-        let must_be = file.symbols.len() > 1 || is_stdin(&file.path);
+        // A file of many symbols is not read again for each of them, and a pipe cannot be; of a single file all rows
+        // are in memory at once in any case.
+        let must_be = is_alone || file.symbols.len() > 1 || is_stdin(&file.path);
         let is_kept = kept.fetch_add(bytes, Relaxed) + bytes <= kept_bytes || must_be;
         if !is_kept {
             kept.fetch_sub(bytes, Relaxed);
@@ -199,7 +206,15 @@ impl Scan {
         self.sources.iter().map(|source| source.symbol.as_str())
     }
 
-    /// The file that holds a symbol.
+    /// The file that holds a symbol, and its digest.
+    pub fn input(&self, symbol: usize) -> Option<&InputFile> {
+        let source = &self.sources[symbol];
+        let name =
+            source.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        self.inputs.iter().find(|input| input.sha256 == source.sha256 && input.name == name)
+    }
+
+    /// The path of the file that holds a symbol.
     pub fn path(&self, symbol: usize) -> &Path {
         &self.sources[symbol].path
     }
@@ -209,6 +224,17 @@ impl Scan {
     pub fn bars(&self, symbol: usize) -> Result<(Bars, Vec<Finding>)> {
         let source = &self.sources[symbol];
         let kept = source.kept.lock().ok().and_then(|mut kept| kept.take());
+        self.bars_of(source, kept)
+    }
+
+    /// The same, with rows that were kept left for another call, as what came from a pipe must be.
+    pub fn peek(&self, symbol: usize) -> Result<(Bars, Vec<Finding>)> {
+        let source = &self.sources[symbol];
+        let kept = source.kept.lock().ok().and_then(|kept| kept.clone());
+        self.bars_of(source, kept)
+    }
+
+    fn bars_of(&self, source: &Source, kept: Option<Ordered>) -> Result<(Bars, Vec<Finding>)> {
         let rows = match kept {
             Some(rows) => rows,
             None => self.read_again(source)?,
@@ -237,19 +263,33 @@ impl Scan {
             .ok_or_else(|| Error::Batch(format!("--timezone: \"{}\" is unknown", self.timezone)))
     }
 
-    fn known_at(&self, row: &Row, zone: &jiff::tz::TimeZone) -> Option<i64> {
-        sessions::known_at(row, self.bar_seconds, self.options.stamp, self.options.session_close, zone)
+    fn known_at<'a>(&self, zone: &'a jiff::tz::TimeZone) -> KnownAt<'a> {
+        KnownAt {
+            bar_seconds: self.bar_seconds,
+            meaning: self.options.stamp.unwrap_or(StampMeaning::Open),
+            session_close: self.options.session_close.unwrap_or(DEFAULT_SESSION_CLOSE),
+            // Elsewhere nobody has said when sessions close.
+            ends_with_session: self.options.session_close.is_some() || agree::is_indian(&self.timezone),
+            zone,
+            latest: None,
+        }
     }
 
     fn place(&self, source: &Source, input: Ordered) -> Result<(Bars, Vec<Finding>)> {
         let zone = self.zone()?;
         let path = &source.path;
         let rows = &input.rows;
-        let known_at = |row: &Row| {
-            self.known_at(row, &zone)
-                .ok_or_else(|| Error::content(path, format!("line {}: time is out of range", row.line)))
-        };
-        let ts: Vec<i64> = rows.iter().map(known_at).collect::<Result<_>>()?;
+        let mut known_at = self.known_at(&zone);
+        let (mut ts, mut session) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for day in rows.chunk_by(|a, b| a.day == b.day) {
+            let ordinal = self.ordinals.get(&day[0].day).copied().unwrap_or(0);
+            session.resize(session.len() + day.len(), ordinal);
+            for row in day {
+                let out_of_range =
+                    || Error::content(path, format!("line {}: time is out of range", row.line));
+                ts.push(known_at.of(row).ok_or_else(out_of_range)?);
+            }
+        }
         if let Some(at) = ts.windows(2).position(|pair| pair[0] >= pair[1]) {
             return Err(Error::content(
                 path,
@@ -259,17 +299,21 @@ impl Scan {
                 ),
             ));
         }
-        let column = |value: fn(&Row) -> f64| rows.iter().map(value).collect::<Vec<f64>>();
-        let bars = Bars {
+        // Of a large file every thread takes a part.
+        let column = |value: fn(&Row) -> f64| -> Vec<f64> {
+            rows.par_iter().with_min_len(ROWS_AT_ONCE).map(value).collect()
+        };
+        let mut bars = Bars {
             symbol: input.symbol,
             ts,
-            session: rows.iter().map(|row| self.ordinals.get(&row.day).copied().unwrap_or(0)).collect(),
+            session,
             open: column(|row| row.open),
             high: column(|row| row.high),
             low: column(|row| row.low),
             close: column(|row| row.close),
             volume: column(|row| row.volume),
         };
+        drop(input.rows);
         let mut findings = Vec::new();
         if let Some((count, first)) = input.skipped {
             findings.push(Finding { oddity: Oddity::SkippedRows, count, first });
@@ -283,6 +327,12 @@ impl Scan {
             if let Some((count, line)) = counted {
                 findings.push(Finding { oddity, count, first: format!("line {line}") });
             }
+        }
+        if self.options.fill == Fill::Session
+            && let Some((count, first)) = fill::fill_sessions(&mut bars, self.bar_seconds)
+        {
+            let first = timestamp::display(bars.ts[first], &zone);
+            findings.push(Finding { oddity: Oddity::FilledBars, count, first });
         }
         findings.extend(quality::inspect(&bars, self.bar_seconds, source.has_volume, &zone));
         Ok((bars, findings))

@@ -22,9 +22,8 @@ use crate::timestamp::{self, Stamp};
 
 /// Reads the bars in `bytes`, which are the Parquet file `path`. `symbol` is what they are called where neither the
 /// options nor the file say so.
-pub fn read(path: &Path, bytes: Vec<u8>, symbol: &str, options: &LoadOptions) -> Result<FileRows> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes))
-        .map_err(|error| damaged(path, &error))?;
+pub fn read(path: &Path, bytes: Bytes, symbol: &str, options: &LoadOptions) -> Result<FileRows> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| damaged(path, &error))?;
     let pairs = builder.metadata().file_metadata().key_value_metadata();
     let find = |key: &str| pairs?.iter().find(|pair| pair.key == key)?.value.clone();
     let provenance = provenance_of(find).map_err(|message| Error::content(path, message))?;
@@ -64,7 +63,8 @@ fn read_batches(
 ) -> Result<FileRows> {
     let fail = |message: String| Error::content(path, message);
     let columns =
-        Columns::recognise(schema.fields().iter().map(|field| field.name().as_str())).map_err(fail)?;
+        Columns::recognise(schema.fields().iter().map(|field| field.name().as_str()), &options.columns)
+            .map_err(fail)?;
     let mut file = Reader {
         columns,
         clock: Clock::new(options.timezone.as_deref()).map_err(Error::Batch)?,
