@@ -5,7 +5,7 @@ use market::FeatureColumn;
 use market::parquet::Width;
 use rayon::prelude::*;
 
-use crate::catalogue::{Frame, Outputs};
+use crate::catalogue::Frame;
 use crate::specification::Feature;
 use crate::talib::Failure;
 
@@ -125,10 +125,12 @@ impl Plan {
             let first = &self.features[call];
             let outputs = first.definition.compute(frame, &first.parameters, first.other.as_deref())?;
             let mut outputs: Vec<Option<Vec<f64>>> = outputs.into_iter().map(Some).collect();
-            let places: Vec<usize> = (call..self.features.len()).filter(|&at| self.call_of[at] == number).collect();
+            let places: Vec<usize> =
+                (call..self.features.len()).filter(|&at| self.call_of[at] == number).collect();
             let taken = places.iter().enumerate().map(|(at, &place)| {
                 let feature = &self.features[place];
-                let is_last = places[at + 1..].iter().all(|&later| self.features[later].output != feature.output);
+                let is_last =
+                    places[at + 1..].iter().all(|&later| self.features[later].output != feature.output);
                 let output = &mut outputs[feature.output];
                 let values = if is_last { output.take() } else { output.clone() };
                 let values = feature

@@ -169,13 +169,15 @@ pub fn compute(function: &'static FuncInfo, frame: &Frame, parameters: &[f64]) -
 fn call(function: &'static FuncInfo, frame: &Frame, parameters: &[f64]) -> Result<Outputs, RetCode> {
     let bars = frame.bars;
     let n = bars.len();
-    let mut reals: Vec<Vec<f64>> = vec![vec![0.0; n]; function.outputs.len()];
-    let mut wholes: Vec<Vec<i32>> = vec![Vec::new(); function.outputs.len()];
-    if n == 0 {
+    let mut call = bound(function, parameters)?;
+    let first = call.lookback()?.min(n);
+    // TA-Lib writes its first value at the start of the buffer that it is given; a row must stand at its bar.
+    let mut reals: Vec<Vec<f64>> = function.outputs.iter().map(|_| empty(first, n)).collect();
+    if first == n {
         return Ok(reals);
     }
+    let mut wholes: Vec<Vec<i32>> = vec![Vec::new(); function.outputs.len()];
     let range = {
-        let mut call = bound(function, parameters)?;
         for (slot, input) in function.inputs.iter().enumerate() {
             match input.kind {
                 InputType::Price => call.set_price_input(
@@ -195,9 +197,9 @@ fn call(function: &'static FuncInfo, frame: &Frame, parameters: &[f64]) -> Resul
         }
         for (index, (real, whole)) in reals.iter_mut().zip(&mut wholes).enumerate() {
             match function.outputs[index].kind {
-                OutputType::Real => call.set_output(index, real)?,
+                OutputType::Real => call.set_output(index, &mut real[first..])?,
                 OutputType::Integer => {
-                    whole.resize(n, 0);
+                    whole.resize(n - first, 0);
                     call.set_int_output(index, whole)?
                 }
             };
@@ -208,14 +210,24 @@ fn call(function: &'static FuncInfo, frame: &Frame, parameters: &[f64]) -> Resul
     for (real, whole) in reals.iter_mut().zip(&wholes) {
         if !whole.is_empty() {
             let scale = if is_pattern { PATTERN_SCALE } else { 1.0 };
-            real.iter_mut().zip(whole).for_each(|(real, &whole)| *real = f64::from(whole) / scale);
+            real[first..].iter_mut().zip(whole).for_each(|(real, &whole)| *real = f64::from(whole) / scale);
         }
-        // TA-Lib writes its first value at the start of the buffer; a row must stand at its bar.
-        let first = if range.count == 0 { n } else { range.beg_idx };
-        real.copy_within(0..range.count, first);
-        real[..first].fill(f64::NAN);
+        if range.beg_idx != first || range.count != n - first {
+            // Fewer values than the lookback says.
+            let begin = if range.count == 0 { n } else { range.beg_idx };
+            real.copy_within(first..first + range.count, begin);
+            real[first..begin].fill(f64::NAN);
+        }
     }
     Ok(reals)
+}
+
+/// Room for a series, null in its first rows. The others are zeros fresh from the system, which cost nothing before
+/// they are written to.
+fn empty(n_null: usize, n: usize) -> Vec<f64> {
+    let mut values = vec![0.0; n];
+    values[..n_null].fill(f64::NAN);
+    values
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use anyhow::Context;
 use cli::Progress;
 use market::features::{InputFile, SCHEMA_VERSION};
 use market::parquet::reader;
+use market::parquet::writer::EncodedSymbol;
 use market::quality::Finding;
 use market::{FeatureInfo, FileInfo, Scan, SymbolFeatures, digest};
 use rayon::prelude::*;
@@ -143,9 +144,23 @@ fn encode(
 ) -> anyhow::Result<Finished> {
     let (bars, findings) = scan.bars(symbol)?;
     let frame = Frame { bars: &bars, bar_seconds: scan.bar_seconds, others };
-    let computed = plan.compute(&frame).with_context(|| bars.symbol.clone())?;
     let (name, n_rows) = (bars.symbol.clone(), bars.len());
-    let encoded = encoding.encode(SymbolFeatures { bars, columns: computed.columns })?;
+    let Encoding::Parquet(encoder) = encoding else {
+        let computed = plan.compute(&frame).with_context(|| bars.symbol.clone())?;
+        let encoded = encoding.encode(SymbolFeatures { bars, columns: computed.columns })?;
+        let (leading_nulls, later_nulls) = (computed.leading_nulls, computed.later_nulls);
+        return Ok(Finished { name, n_rows, encoded, findings, leading_nulls, later_nulls });
+    };
+    // A column is encoded as soon as it is computed: while it is in the cache, and so that few are in memory.
+    let (columns, computed) = rayon::join(
+        || encoder.encode_bars(&bars),
+        || plan.compute_each(&frame, |place, values| encoder.encode_feature(place, &values)),
+    );
+    let (mut columns, computed) = (columns?, computed.with_context(|| bars.symbol.clone())?);
+    for column in computed.columns {
+        columns.push(column?);
+    }
+    let encoded = Encoded::Parquet(EncodedSymbol { columns });
     let (leading_nulls, later_nulls) = (computed.leading_nulls, computed.later_nulls);
     Ok(Finished { name, n_rows, encoded, findings, leading_nulls, later_nulls })
 }

@@ -9,6 +9,7 @@
 //!
 //! # Layout
 //! - [`writer`]: columns encoded in parallel, appended in order, under a temporary name until all is well.
+//! - `pages`: the pages of a column of numbers.
 //! - [`reader`]: feature files back into a [`crate::FeatureTable`].
 //! - [`partition`]: a folder of such files, a symbol each, as one table.
 //! - [`hive`]: the layout of a partition: a folder a symbol.
@@ -17,6 +18,7 @@
 
 pub mod bars;
 pub mod hive;
+mod pages;
 pub mod partition;
 pub mod reader;
 pub mod stream;

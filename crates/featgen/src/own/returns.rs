@@ -147,18 +147,30 @@ fn realised_volatility(frame: &Frame, parameters: &[f64]) -> Outputs {
 fn bollinger_position(frame: &Frame, parameters: &[f64]) -> Outputs {
     let close = &frame.bars.close;
     let (bars, deviations) = (parameters[0] as usize, parameters[1]);
-    let value = |end: usize| {
-        let Some(start) = (end + 1).checked_sub(bars) else { return f64::NAN };
-        let window = &close[start..=end];
-        // On flat prices the sum's rounding would pass for a deviation.
-        if window.iter().all(|&price| price == window[0]) {
-            return 0.0;
+    let mut positions = vec![f64::NAN; close.len()];
+    // Equal closes up to and including the row: on flat prices the sum's rounding would pass for a deviation.
+    let mut n_equal = vec![1_usize; close.len()];
+    for row in 1..close.len() {
+        if close[row] == close[row - 1] {
+            n_equal[row] = n_equal[row - 1] + 1;
         }
-        let mean = window.iter().sum::<f64>() / bars as f64;
-        let variance = window.iter().map(|price| (price - mean) * (price - mean)).sum::<f64>() / bars as f64;
-        ratio(close[end] - mean, deviations * variance.sqrt(), 0.0)
-    };
-    vec![(0..close.len()).map(value).collect()]
+    }
+    let n = bars as f64;
+    each_window(&mut positions, bars, |start, block| {
+        let mut means = [0.0; LANES];
+        add_windows(close, start, bars, &mut means, |value, _| value);
+        means.iter_mut().for_each(|mean| *mean /= n);
+        add_windows(close, start, bars, block, |value, lane| (value - means[lane]) * (value - means[lane]));
+        let ends = (start + bars - 1..close.len()).zip(block.iter_mut()).zip(means);
+        for ((end, position), mean) in ends {
+            *position = if n_equal[end] >= bars {
+                0.0
+            } else {
+                ratio(close[end] - mean, deviations * (*position / n).sqrt(), 0.0)
+            };
+        }
+    });
+    vec![positions]
 }
 
 fn parkinson_volatility(frame: &Frame, parameters: &[f64]) -> Outputs {
@@ -185,11 +197,55 @@ fn volume_ratio(frame: &Frame, parameters: &[f64]) -> Outputs {
 
 /// The mean over each window of `bars` values; NaN before the first whole one.
 pub fn mean(values: &[f64], bars: usize) -> Vec<f64> {
-    let value = |end: usize| match (end + 1).checked_sub(bars) {
-        Some(start) => values[start..=end].iter().sum::<f64>() / bars as f64,
-        None => f64::NAN,
-    };
-    (0..values.len()).map(value).collect()
+    let mut means = vec![f64::NAN; values.len()];
+    each_window(&mut means, bars, |start, sums| {
+        add_windows(values, start, bars, sums, |value, _| value);
+        sums.iter_mut().for_each(|sum| *sum /= bars as f64);
+    });
+    means
+}
+
+/// Windows that are worked on side by side: as many sums as a core holds in its registers.
+pub const LANES: usize = 16;
+
+/// Fills in the value of every whole window of `bars` rows, [`LANES`] windows at a time: `fill` is given the first
+/// row of the first of them and the places of their values.
+pub fn each_window(values: &mut [f64], bars: usize, mut fill: impl FnMut(usize, &mut [f64; LANES])) {
+    let n = values.len();
+    let Some(first) = bars.checked_sub(1).filter(|&first| first < n) else { return };
+    let mut block = [0.0; LANES];
+    let mut end = first;
+    while end < n {
+        // The last block may reach beyond the last row; its lanes there are left alone.
+        fill(end - first, &mut block);
+        let n_lanes = LANES.min(n - end);
+        values[end..end + n_lanes].copy_from_slice(&block[..n_lanes]);
+        end += n_lanes;
+    }
+}
+
+/// For each lane the sum of `term` over its window, in the order of the rows and begun anew, so that nothing of other
+/// windows is in it: the bits are those of a sum over that window alone.
+pub fn add_windows(
+    values: &[f64],
+    start: usize,
+    bars: usize,
+    sums: &mut [f64; LANES],
+    term: impl Fn(f64, usize) -> f64,
+) {
+    // What the sum of nothing is in the standard library.
+    *sums = [-0.0; LANES];
+    for row in start..start + bars {
+        if let Some(block) = values.get(row..).and_then(<[f64]>::first_chunk::<LANES>) {
+            for (lane, (sum, &value)) in sums.iter_mut().zip(block).enumerate() {
+                *sum += term(value, lane);
+            }
+        } else {
+            for (lane, (sum, &value)) in sums.iter_mut().zip(&values[row..]).enumerate() {
+                *sum += term(value, lane);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +267,21 @@ mod tests {
             found.len() == expected.len() && found.iter().zip(expected).all(same),
             "{found:?} is not {expected:?}"
         );
+    }
+
+    #[test]
+    fn windows_side_by_side_give_the_bits_of_windows_alone() {
+        let values: Vec<f64> = (0..150).map(|row| f64::from(row * 37 % 101) * 0.1 - 3.0).collect();
+        for bars in [1, 2, 7, 16, 17, 60, 149, 150, 151] {
+            let alone = |end: usize| match (end + 1).checked_sub(bars) {
+                Some(start) => values[start..=end].iter().sum::<f64>() / bars as f64,
+                None => f64::NAN,
+            };
+            let alone: Vec<u64> = (0..values.len()).map(|end| alone(end).to_bits()).collect();
+            let found: Vec<u64> = mean(&values, bars).into_iter().map(f64::to_bits).collect();
+            assert_eq!(found, alone, "over {bars} bars");
+        }
+        assert!(mean(&[], 3).is_empty());
     }
 
     #[test]

@@ -12,22 +12,28 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use ::parquet::file::writer::SerializedFileWriter;
-use ::parquet::schema::types::ColumnPath;
+use ::parquet::schema::types::{ColumnDescPtr, ColumnPath};
 use arrow::array::{
     ArrayRef, DictionaryArray, Float64Array, Int32Array, PrimitiveArray, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, SchemaRef};
+use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, Schema, SchemaRef};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::parquet::pages::{self, Number, ZSTD_LEVEL};
 use crate::parquet::{FILE_INFO_KEY, LEADING_COLUMNS, Width, schema};
 use crate::temporary::Temporary;
-use crate::{FeatureColumn, FileInfo, SymbolFeatures};
+use crate::{Bars, FeatureColumn, FileInfo, SymbolFeatures};
 
 /// Rows in a row group, at most: large enough to compress well, small enough to be read in parts.
 const ROWS_PER_GROUP: usize = 1 << 18;
+
+/// Open, high, low, close and volume.
+const N_PRICES: usize = 5;
+/// What is gathered before it is written.
+const BUFFER_BYTES: usize = 1 << 18;
 
 /// Whether a file holds all symbols, or one that its folder names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,15 +57,33 @@ pub struct FeatureWriter {
 #[derive(Debug)]
 pub struct Encoder {
     path: PathBuf,
-    schema: SchemaRef,
     layout: Layout,
+    /// The columns that are no numbers, and what makes their writers.
+    others: SchemaRef,
     factory: ArrowRowGroupWriterFactory,
+    /// All columns as the file has them.
+    columns: Vec<ColumnDescPtr>,
+    /// Columns before the first feature.
+    n_leading: usize,
 }
 
-/// A symbol's row groups, ready to be appended.
+/// A symbol's columns, ready to be appended.
 #[derive(Debug)]
 pub struct EncodedSymbol {
-    groups: Vec<Vec<ArrowColumnChunk>>,
+    /// Those of the bars, then those of the features.
+    pub columns: Vec<EncodedColumn>,
+}
+
+/// A column of a symbol, a chunk for each row group.
+#[derive(Debug)]
+pub struct EncodedColumn {
+    groups: Vec<EncodedChunk>,
+}
+
+#[derive(Debug)]
+enum EncodedChunk {
+    Numbers(pages::Chunk),
+    Others(ArrowColumnChunk),
 }
 
 impl Layout {
@@ -90,11 +114,22 @@ impl FeatureWriter {
     ) -> Result<Self> {
         let schema: SchemaRef = Arc::new(schema(features.iter().copied(), layout));
         let properties = properties(features);
-        let writer = ArrowWriter::try_new(BufWriter::new(file), Arc::clone(&schema), Some(properties));
-        let (file, factory) =
+        // The columns that are no numbers have a factory of their own, which makes no writers for the others.
+        let n_others = schema.fields().len() - features.len() - N_PRICES;
+        let others = Arc::new(Schema::new(schema.fields()[..n_others].to_vec()));
+        let factory = ArrowWriter::try_new(std::io::sink(), Arc::clone(&others), Some(properties.clone()))
+            .and_then(ArrowWriter::into_serialized_writer)
+            .map_err(|error| failure(path, &error))?
+            .1;
+        let writer =
+            ArrowWriter::try_new(BufWriter::with_capacity(BUFFER_BYTES, file), schema, Some(properties));
+        let (file, _) =
             writer.and_then(ArrowWriter::into_serialized_writer).map_err(|error| failure(path, &error))?;
-        let encoder = Arc::new(Encoder { path: path.to_owned(), schema, layout, factory });
-        Ok(Self { path: path.to_owned(), temporary, encoder, file })
+        let columns = file.schema_descr().columns().to_vec();
+        let n_leading = columns.len() - features.len();
+        let path = path.to_owned();
+        let encoder = Arc::new(Encoder { path: path.clone(), others, layout, factory, columns, n_leading });
+        Ok(Self { path, temporary, encoder, file })
     }
 
     /// What encodes symbols for this file, to be shared with other threads.
@@ -104,16 +139,24 @@ impl FeatureWriter {
 
     /// Appends a symbol. Symbols must come in ascending order.
     pub fn append(&mut self, symbol: EncodedSymbol) -> Result<()> {
-        for group in symbol.groups {
+        let mut columns: Vec<_> =
+            symbol.columns.into_iter().map(|column| column.groups.into_iter()).collect();
+        loop {
+            let group: Vec<EncodedChunk> = columns.iter_mut().filter_map(Iterator::next).collect();
+            if group.is_empty() {
+                return Ok(());
+            }
             self.append_group(group).map_err(|error| failure(&self.path, &error))?;
         }
-        Ok(())
     }
 
-    fn append_group(&mut self, group: Vec<ArrowColumnChunk>) -> std::result::Result<(), ParquetError> {
+    fn append_group(&mut self, group: Vec<EncodedChunk>) -> std::result::Result<(), ParquetError> {
         let mut writer = self.file.next_row_group()?;
         for column in group {
-            column.append_to_row_group(&mut writer)?;
+            match column {
+                EncodedChunk::Numbers(chunk) => writer.append_column(&chunk.bytes, chunk.close)?,
+                EncodedChunk::Others(chunk) => chunk.append_to_row_group(&mut writer)?,
+            }
         }
         writer.close().map(drop)
     }
@@ -146,37 +189,73 @@ impl FeatureWriter {
 impl Encoder {
     /// Encodes one symbol, its columns in parallel.
     pub fn encode(&self, symbol: &SymbolFeatures) -> Result<EncodedSymbol> {
-        let n_rows = symbol.bars.len();
-        let starts = (0..n_rows).step_by(ROWS_PER_GROUP);
-        let groups = starts.map(|start| self.encode_group(symbol, start, n_rows.min(start + ROWS_PER_GROUP)));
-        let groups = groups.collect::<std::result::Result<_, ParquetError>>();
-        Ok(EncodedSymbol { groups: groups.map_err(|error| failure(&self.path, &error))? })
+        let features = symbol.columns.par_iter().enumerate();
+        let features = features.map(|(feature, values)| self.encode_feature(feature, values));
+        let (bars, features) =
+            rayon::join(|| self.encode_bars(&symbol.bars), || features.collect::<Result<_>>());
+        Ok(EncodedSymbol { columns: bars?.into_iter().chain::<Vec<_>>(features?).collect() })
     }
 
-    fn encode_group(
-        &self,
-        symbol: &SymbolFeatures,
-        start: usize,
-        end: usize,
-    ) -> std::result::Result<Vec<ArrowColumnChunk>, ParquetError> {
-        let writers = self.factory.create_column_writers(0)?;
-        writers
-            .into_par_iter()
-            .enumerate()
-            .map(|(at, mut writer)| {
-                let array = column(symbol, self.layout.column(at), start, end);
-                for leaf in compute_leaves(self.schema.field(at), &array)? {
+    /// Encodes the columns before the first feature.
+    pub fn encode_bars(&self, bars: &Bars) -> Result<Vec<EncodedColumn>> {
+        let n_others = self.others.fields().len();
+        let numbers = || {
+            let columns = [&bars.open, &bars.high, &bars.low, &bars.close, &bars.volume].into_par_iter();
+            columns.enumerate().map(|(place, values)| self.numbers(n_others + place, values)).collect()
+        };
+        let (others, numbers): (_, Result<Vec<EncodedColumn>>) =
+            rayon::join(|| self.encode_others(bars), numbers);
+        let mut columns = others.map_err(|error| failure(&self.path, &error))?;
+        columns.extend(numbers?);
+        Ok(columns)
+    }
+
+    /// Encodes the values of the feature at that place.
+    pub fn encode_feature(&self, feature: usize, values: &FeatureColumn) -> Result<EncodedColumn> {
+        match values {
+            FeatureColumn::F32(values) => self.numbers(self.n_leading + feature, values),
+            FeatureColumn::F64(values) => self.numbers(self.n_leading + feature, values),
+        }
+    }
+
+    fn numbers<T: Number>(&self, at: usize, values: &[T]) -> Result<EncodedColumn> {
+        let groups = values.chunks(ROWS_PER_GROUP);
+        let groups = groups.map(|values| pages::encode(values, &self.columns[at]).map(EncodedChunk::Numbers));
+        let groups = groups.collect::<std::result::Result<_, ParquetError>>();
+        Ok(EncodedColumn { groups: groups.map_err(|error| failure(&self.path, &error))? })
+    }
+
+    /// Times, sessions and symbols, by the crate's own writers.
+    fn encode_others(&self, bars: &Bars) -> std::result::Result<Vec<EncodedColumn>, ParquetError> {
+        let n_others = self.others.fields().len();
+        let mut columns: Vec<_> = (0..n_others).map(|_| EncodedColumn { groups: Vec::new() }).collect();
+        for start in (0..bars.len()).step_by(ROWS_PER_GROUP) {
+            let end = bars.len().min(start + ROWS_PER_GROUP);
+            let writers = self.factory.create_column_writers(0)?;
+            for (at, (mut writer, column)) in writers.into_iter().zip(&mut columns).enumerate() {
+                let array = leading_column(bars, self.layout.column(at), start, end);
+                for leaf in compute_leaves(self.others.field(at), &array)? {
                     writer.write(&leaf)?;
                 }
-                writer.close()
-            })
-            .collect()
+                column.groups.push(EncodedChunk::Others(writer.close()?));
+            }
+        }
+        Ok(columns)
     }
 }
 
-/// Column `at` of the file's schema for the rows `start..end`.
+/// Column `at` of all columns for the rows `start..end`.
 pub(super) fn column(symbol: &SymbolFeatures, at: usize, start: usize, end: usize) -> ArrayRef {
-    let bars = &symbol.bars;
+    let Some(feature) = at.checked_sub(LEADING_COLUMNS.len()) else {
+        return leading_column(&symbol.bars, at, start, end);
+    };
+    match &symbol.columns[feature] {
+        FeatureColumn::F32(values) => nullable::<Float32Type>(&values[start..end], f32::is_nan),
+        FeatureColumn::F64(values) => nullable::<Float64Type>(&values[start..end], f64::is_nan),
+    }
+}
+
+fn leading_column(bars: &Bars, at: usize, start: usize, end: usize) -> ArrayRef {
     let prices = |values: &[f64]| -> ArrayRef { Arc::new(Float64Array::from(values[start..end].to_vec())) };
     match at {
         0 => Arc::new(TimestampMicrosecondArray::from(bars.ts[start..end].to_vec()).with_timezone("UTC")),
@@ -190,11 +269,7 @@ pub(super) fn column(symbol: &SymbolFeatures, at: usize, start: usize, end: usiz
         4 => prices(&bars.high),
         5 => prices(&bars.low),
         6 => prices(&bars.close),
-        7 => prices(&bars.volume),
-        feature => match &symbol.columns[feature - LEADING_COLUMNS.len()] {
-            FeatureColumn::F32(values) => nullable::<Float32Type>(&values[start..end], f32::is_nan),
-            FeatureColumn::F64(values) => nullable::<Float64Type>(&values[start..end], f64::is_nan),
-        },
+        _ => prices(&bars.volume),
     }
 }
 
@@ -206,7 +281,7 @@ fn nullable<T: ArrowPrimitiveType>(values: &[T::Native], is_null: impl Fn(T::Nat
 
 fn properties(features: &[(&str, Width)]) -> WriterProperties {
     let mut builder = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap_or_default()))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).unwrap_or_default()))
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_column_dictionary_enabled(ColumnPath::from("symbol"), true)
