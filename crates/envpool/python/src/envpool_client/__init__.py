@@ -6,6 +6,7 @@ errors         what can go wrong, told apart as far as callers act differently
 protocol       frames, control messages and slabs: the bytes, and nothing that touches a file
 specification  what a server says that it serves
 channel        the byte stream and the process at its other end; every wait has an end
+memory         memory that the server shares with us
 connection     the handshake, and sessions on one connection
 vector_env     `VectorEnv`, a `gymnasium.vector.VectorEnv`
 statistics     trades and figures out of a trace

@@ -132,6 +132,34 @@ class Channel:
                 raise self._gone()
             filled += received
 
+    def receive_with_descriptors_into(self, view: memoryview) -> list[int]:
+        """Fills `view`, and gives the descriptors that come with it: only over a socket."""
+        self._check_open()
+        stream = socket.socket(fileno=self._reader)
+        descriptors: list[int] = []
+        filled = 0
+        try:
+            while filled < len(view):
+                self._wait(self._readable, self._answer_timeout)
+                try:
+                    received, came, _, _ = socket.recv_fds(stream, len(view) - filled, 2)
+                except BlockingIOError:
+                    continue
+                except ConnectionResetError:
+                    received, came = b"", []
+                descriptors += came
+                if not received:
+                    raise self._gone()
+                view[filled : filled + len(received)] = received
+                filled += len(received)
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
+        finally:
+            stream.detach()
+        return descriptors
+
     def close(self) -> None:
         """Closes the stream, and waits for a server of ours to end; kills it if it does not."""
         self._end()

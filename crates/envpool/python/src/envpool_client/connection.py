@@ -13,7 +13,10 @@ import numpy.typing as npt
 
 from .channel import Channel
 from .errors import ProtocolError, Refused, ServerGone
+from .memory import SharedMemory, map_descriptors, map_files
 from .protocol import (
+    CAN_MAP_DESCRIPTORS,
+    CAN_MAP_FILES,
     ERROR_CODES,
     HEADER_BYTES,
     MAX_CONTROL_BYTES,
@@ -44,9 +47,11 @@ class Connection:
         start_timeout: float = 300.0,
         connect_timeout: float = 20.0,
         answer_timeout: float = 60.0,
+        shared_memory: bool = True,
     ) -> None:
         """`start_timeout` is for a server to load its tables and say hello, `connect_timeout` for somebody to
-        listen, `answer_timeout` for every answer after; all in seconds."""
+        listen, `answer_timeout` for every answer after; all in seconds. With `shared_memory` actions and slabs travel in
+        memory where both sides can map it, and in frames elsewhere."""
         if (command is None) == (address is None):
             raise ValueError("say either command=['envpool', 'features.parquet'] or address='unix:PATH'")
         if command is not None:
@@ -54,6 +59,9 @@ class Connection:
         else:
             assert address is not None
             self.channel = Channel.connect(address, connect_timeout, answer_timeout)
+        self._capabilities = 0
+        if shared_memory:
+            self._capabilities = CAN_MAP_FILES if command is not None else CAN_MAP_DESCRIPTORS
         self._in_exchange = False
         self._next_session = 1
         self._header = bytearray(HEADER_BYTES)
@@ -62,7 +70,7 @@ class Connection:
             reader = Reader(self._receive_control(Kind.WELCOME, start_timeout), self.peer)
             self.server = reader.string()
             """The server's name and version."""
-            reader.unsigned(8)
+            self._capabilities &= reader.unsigned(8)
             self.specification = Specification.from_json(reader.string(), self.peer)
             reader.end()
         except BaseException:
@@ -83,15 +91,27 @@ class Connection:
         """Opens a session. It must be reset before it is stepped."""
         number = self._next_session
         self.send(Kind.OPEN, number, request.encode())
-        reader = Reader(self._receive_control(Kind.OPENED), self.peer)
+        descriptors: list[int] = []
+        by_descriptors = self._capabilities & CAN_MAP_DESCRIPTORS != 0
+        reader = Reader(self._receive_control(Kind.OPENED, descriptors=descriptors if by_descriptors else None),
+                        self.peer)
         layout = SlabLayout(reader.unsigned(4), reader.unsigned(4), reader.unsigned(4), bool(reader.unsigned(1)))
+        sharing = reader.unsigned(4)
+        paths = (reader.string(), reader.string()) if sharing == 1 else None
         reader.end()
         asked = (request.n_envs, self.specification.observation_len, len(self.specification.cost_kinds),
                  request.trace)
         if (layout.n_envs, layout.obs_len, layout.n_cost_kinds, layout.has_trace) != asked:
             raise ProtocolError(f"{self.peer} opened a session of other shapes than asked for")
         self._next_session += 1
-        return Session(self, number, layout, copy)
+        shared = None
+        if sharing:
+            n_values = layout.n_envs * self.specification.values_per_action
+            shared = (map_files(*paths, n_values, layout.max_bytes) if paths
+                      else map_descriptors(descriptors, n_values, layout.max_bytes))
+            self.send(Kind.MAP, number, bytes([shared is not None]))
+            self.receive_nothing(Kind.MAPPED, number)
+        return Session(self, number, layout, copy, shared)
 
     def send(self, kind: Kind, session: int, body: bytes | memoryview = b"") -> None:
         """Sends one request; its answer must be received before the next."""
@@ -103,9 +123,13 @@ class Connection:
         self._in_exchange = True
         self.channel.send(encode_header(kind, session, len(body)), body)
 
-    def receive_header(self, due: Kind, session: int, timeout: float | None = None) -> int:
-        """The length of the answer that is due; a refusal is raised."""
-        self.channel.receive_into(memoryview(self._header), timeout)
+    def receive_header(self, due: Kind, session: int, timeout: float | None = None,
+                       descriptors: list[int] | None = None) -> int:
+        """The length of the answer that is due; a refusal is raised. What comes with it is put into `descriptors`."""
+        if descriptors is None:
+            self.channel.receive_into(memoryview(self._header), timeout)
+        else:
+            descriptors += self.channel.receive_with_descriptors_into(memoryview(self._header))
         kind, number, length = decode_header(self._header, self.peer)
         if kind is Kind.REFUSED:
             reader = Reader(self._receive_body(length), self.peer)
@@ -119,6 +143,10 @@ class Connection:
     def receive_slab_into(self, buffer: memoryview) -> None:
         """The body of a slab, which ends the exchange."""
         self.channel.receive_into(buffer)
+        self.end_exchange()
+
+    def end_exchange(self) -> None:
+        """The answer has come whole."""
         self._in_exchange = False
 
     def receive_nothing(self, due: Kind, session: int) -> None:
@@ -139,14 +167,15 @@ class Connection:
         self.channel.close()
 
     def _greet(self) -> None:
-        hello = encode_hello(_CLIENT)
+        hello = encode_hello(_CLIENT, self._capabilities)
         self._in_exchange = True
         # A server that takes no more clients says so without listening, and hangs up.
         self.channel.send(encode_header(Kind.HELLO, 0, len(hello)), hello, even_if_gone=True)
 
-    def _receive_control(self, due: Kind, timeout: float | None = None) -> bytes:
+    def _receive_control(self, due: Kind, timeout: float | None = None,
+                         descriptors: list[int] | None = None) -> bytes:
         session = self._next_session if due is Kind.OPENED else 0
-        return self._receive_body(self.receive_header(due, session, timeout))
+        return self._receive_body(self.receive_header(due, session, timeout, descriptors))
 
     def _receive_body(self, length: int) -> bytes:
         if length > MAX_CONTROL_BYTES:
@@ -167,12 +196,14 @@ class Connection:
 class Session:
     """A batch of environments on a connection."""
 
-    def __init__(self, connection: Connection, number: int, layout: SlabLayout, copy: bool) -> None:
+    def __init__(self, connection: Connection, number: int, layout: SlabLayout, copy: bool,
+                 shared: SharedMemory | None) -> None:
         self.connection, self.number, self.layout = connection, number, layout
+        self._shared = shared
         self._head, self._record = layout.head(), layout.record()
         self._max_bytes = self._head.itemsize + layout.n_envs * self._record.itemsize
         self._buffers = _Buffers(self._max_bytes, kept=_KEPT_BUFFERS) if copy else None
-        self._own = None if copy else np.empty(self._max_bytes, np.uint8)
+        self._own = None if copy or shared else np.empty(self._max_bytes, np.uint8)
 
     def reset(self, mask: npt.NDArray[np.bool_] | None = None) -> Slab:
         """New episodes where `mask` is true, or everywhere."""
@@ -182,7 +213,15 @@ class Session:
 
     def send(self, actions: npt.NDArray[Any]) -> None:
         """Sends actions without waiting: contiguous little-endian i4, or f4 for a box."""
-        self.connection.send(Kind.STEP, self.number, actions.data.cast("B"))
+        body = actions.data.cast("B")
+        if self._shared is not None and self._shared.write_actions(body):
+            body = memoryview(b"")
+        self.connection.send(Kind.STEP, self.number, body)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether actions and slabs travel in shared memory."""
+        return self._shared is not None
 
     def receive(self) -> Slab:
         """What the actions that were sent have brought."""
@@ -209,6 +248,9 @@ class Session:
     def _receive(self) -> Slab:
         connection = self.connection
         length = connection.receive_header(Kind.SLAB, self.number)
+        if length == 0 and self._shared is not None:
+            connection.end_exchange()
+            return self._read_shared(self._shared.slab)
         if not self._head.itemsize <= length <= self._max_bytes:
             raise ProtocolError(f"{connection.peer} sent a slab of {length} bytes")
         if self._buffers is not None:
@@ -218,6 +260,16 @@ class Session:
             buffer = self._own[:length]
         connection.receive_slab_into(buffer.data)
         return Slab(self.layout, self._head, self._record, buffer, connection.peer)
+
+
+    def _read_shared(self, shared: npt.NDArray[np.uint8]) -> Slab:
+        n_finished = int(shared[: self._head.itemsize].view(self._head)[0]["n_finished"])
+        length = min(self._head.itemsize + n_finished * self._record.itemsize, self._max_bytes)
+        buffer = shared[:length]
+        if self._buffers is not None:
+            buffer = self._buffers.take()[:length]
+            buffer[:] = shared[:length]
+        return Slab(self.layout, self._head, self._record, buffer, self.connection.peer)
 
 
 class _Buffers:

@@ -40,12 +40,15 @@ class Kind(enum.IntEnum):
     GOODBYE = 6
     SNAPSHOT = 7
     RESTORE = 8
+    MAP = 9
+    WAKE = 10
     WELCOME = 101
     OPENED = 102
     SLAB = 103
     CLOSED = 104
     REFUSED = 105
     SNAPSHOTTED = 106
+    MAPPED = 107
 
 
 def encode_header(kind: Kind, session: int, length: int) -> bytes:
@@ -72,10 +75,14 @@ def decode_header(header: bytes | bytearray | memoryview, peer: str) -> tuple[Ki
     return named, session, length
 
 
-def encode_hello(client: str) -> bytes:
-    """The first message: a name for logs, and no capabilities."""
+CAN_MAP_FILES = 1
+CAN_MAP_DESCRIPTORS = 2
+
+
+def encode_hello(client: str, capabilities: int) -> bytes:
+    """The first message: a name for logs, and what this side can do."""
     name = client.encode()
-    return struct.pack("<Q", len(name)) + name + struct.pack("<Q", 0)
+    return struct.pack("<Q", len(name)) + name + struct.pack("<Q", capabilities)
 
 
 @dataclass(frozen=True)
@@ -182,9 +189,14 @@ class SlabLayout:
     has_trace: bool
 
     @property
+    def max_bytes(self) -> int:
+        """The largest slab."""
+        return self.head().itemsize + self.n_envs * self.record().itemsize
+
+    @property
     def max_snapshot_bytes(self) -> int:
         """The largest snapshot of such a session."""
-        return 4096 + self.n_envs * 4096 + self.head().itemsize + self.n_envs * self.record().itemsize
+        return 4096 + self.n_envs * 4096 + self.max_bytes
 
     def head(self) -> np.dtype[np.void]:
         """The part of fixed length: sections at multiples of 64 bytes, up to the first finished record."""

@@ -70,6 +70,11 @@ class Specification:
             return gym.spaces.Box(np.float32(action["low"]), np.float32(action["high"]), dtype=np.float32)
         raise ProtocolError(f"actions of kind {action['kind']!r}: install a newer envpool-client")
 
+    @property
+    def values_per_action(self) -> int:
+        """4-byte values that one environment's action takes on the wire."""
+        return int(np.prod(self.action_space.shape, dtype=np.int64))
+
     def action_for(self, target: float) -> Any:
         """The action that asks for `target`, a fraction of equity, or for what comes nearest."""
         space = self.action_space

@@ -40,7 +40,8 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
     `reset(options={"reset_mask": mask})`. In the last two the statistics are in `infos` itself. They are
     `episode_length`, `episode_return`, `final_equity`, `turnover`, `max_drawdown`, `trades` and `costs` by kind.
 
-    With `copy=False` the arrays that `reset` and `step` return are views that the next of them overwrites.
+    With `copy=False` the arrays that `reset` and `step` return are views, to be read alone, that the next of them
+    overwrites: of the memory that the server writes, where that is shared.
     `trace=True` fills `trace` with each step's fills, position, equity and costs.
     """
 
@@ -60,13 +61,15 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         liquidate_at_end: bool = False,
         connect_timeout: float = 20.0,
         answer_timeout: float = 60.0,
+        shared_memory: bool = True,
     ) -> None:
         # Before anything can fail, so that an instance which never came to be is not closed again.
         self.closed = True
         self._mode = AutoresetMode(autoreset_mode)
         self._copy = copy
         self.connection = Connection(
-            _with_envs(command, num_envs), address, connect_timeout=connect_timeout, answer_timeout=answer_timeout
+            _with_envs(command, num_envs), address, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
+            shared_memory=shared_memory,
         )
         try:
             specification = self.connection.specification
