@@ -1,46 +1,11 @@
 //! What `featgen` promises: no look-ahead, the same bytes for any thread count, a file that readers read.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+mod table;
 
-use arrow::array::{Array, Float32Array, Float64Array, TimestampMicrosecondArray};
-use arrow::datatypes::DataType;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::fs;
+
 use pipe_tests::{Place, Run};
-
-/// The bits of each numeric column, `None` for a null.
-type Columns = BTreeMap<String, Vec<Option<u64>>>;
-
-fn read(path: &str) -> Columns {
-    let file = File::open(path).expect("a feature file");
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
-    let mut columns = Columns::new();
-    for batch in reader {
-        let batch = batch.expect("a batch");
-        for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-            let values = columns.entry(field.name().clone()).or_default();
-            let bit_at: Box<dyn Fn(usize) -> u64> = match field.data_type() {
-                DataType::Float32 => {
-                    let array = array.as_any().downcast_ref::<Float32Array>().expect("f32").clone();
-                    Box::new(move |row| u64::from(array.value(row).to_bits()))
-                }
-                DataType::Float64 => {
-                    let array = array.as_any().downcast_ref::<Float64Array>().expect("f64").clone();
-                    Box::new(move |row| array.value(row).to_bits())
-                }
-                DataType::Timestamp(..) => {
-                    let array =
-                        array.as_any().downcast_ref::<TimestampMicrosecondArray>().expect("µs").clone();
-                    Box::new(move |row| array.value(row) as u64)
-                }
-                _ => continue,
-            };
-            values.extend((0..array.len()).map(|row| array.is_valid(row).then(|| bit_at(row))));
-        }
-    }
-    columns.retain(|_, values| !values.is_empty());
-    columns
-}
+use table::{Columns, read};
 
 fn simulate(place: &Place, symbol: &str, sessions: &str) -> String {
     let csv = place.text(&format!("{symbol}.csv"));
@@ -111,7 +76,7 @@ fn the_file_has_the_same_bytes_for_any_number_of_threads() {
 fn rows_before_a_lookback_are_null_and_all_others_finite() {
     let place = Place::new();
     let columns = features_of(&place, &simulate(&place, "BPCL", "12"), "out.parquet");
-    let bars = ["ts", "open", "high", "low", "close", "volume"];
+    let bars = ["ts", "session", "open", "high", "low", "close", "volume"];
     for (name, values) in columns.iter().filter(|(name, _)| !bars.contains(&name.as_str())) {
         let lookback = values.iter().take_while(|value| value.is_none()).count();
         assert!(lookback < 200, "{name} is null for {lookback} rows");

@@ -84,6 +84,10 @@ impl Record {
             Some("was made with another --double".to_owned())
         } else if self.stable != job.stable {
             Some("was made with another --stable".to_owned())
+        } else if stamp_of(&self.options) != stamp_of(&now) {
+            Some("was made with another --stamp".to_owned())
+        } else if self.options.get("session_close") != now.get("session_close") {
+            Some("was made with another --session-close".to_owned())
         } else if self.options.get("fill") != now.get("fill") {
             Some("was made with another --fill".to_owned())
         } else if splits_of(&self.options, symbol) != splits_of(&now, symbol) {
@@ -106,6 +110,11 @@ fn without(options: &Value, names: &[&str]) -> Value {
         fields.retain(|name, _| !names.contains(&name.as_str()));
     }
     options
+}
+
+/// What stamps mean, where nobody said so, too.
+fn stamp_of(options: &Value) -> &str {
+    options.get("stamp").and_then(Value::as_str).unwrap_or("open")
 }
 
 /// The splits of one symbol in a list of `--splits`.

@@ -2,10 +2,11 @@
 //! whatever it is waiting for.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// What shells report for a program that Ctrl-C ended.
@@ -13,6 +14,8 @@ const STOPPED_BY_SIGNAL: i32 = 130;
 
 /// Watches for these signals from now on.
 pub fn on_signal() -> anyhow::Result<()> {
+    // A limit on the size of files is an error where it is met, as a full disk is, and not the end.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).context("signals")?;
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("signals")?;
     let watch = move || {
         if signals.forever().next().is_some() {

@@ -131,9 +131,9 @@ impl Members {
         }
         if let (Some(first), Refresh::Anew) = (kept.first(), job.refresh) {
             let n = kept.len();
-            let word = if n == 1 { "a symbol" } else { "symbols" };
+            let symbols = if n == 1 { "a symbol".to_owned() } else { format!("{n} symbols") };
             self.notes.push(format!(
-                "{}: keeps {n} {word} that the inputs do not have, such as {first} (remove their folders to drop them)",
+                "{}: keeps {symbols} that the inputs do not have, such as {first} (remove their folders to drop them)",
                 job.output.display()
             ));
         }
