@@ -58,7 +58,7 @@ fn validation_days_choose_the_policy_that_is_judged() {
     // A learning rate this high for this long spoils the policy now and again, so that the last is not the best.
     let step = ["--timesteps", "65536", "--envs", "16", "--rollout", "64", "--device", "cpu", "--keep", "1"];
     let summary = Run::new("train")
-        .args(["ppo", "--quiet", "--out", &out, "--eval-every", "4", "--learning-rate", "0.01"])
+        .args(["ppo", "--quiet", "--out", &out, "--eval-every", "4", "--learning-rate", "0.01..0"])
         .args(step)
         .args(server.iter().copied())
         .succeeds()

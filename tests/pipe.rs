@@ -203,3 +203,54 @@ fn a_killed_run_leaves_a_checkpoint_that_loads() {
     let judged = Run::new("train").args(["eval", "--checkpoint", &checkpoint]).args(server).succeeds();
     assert!(judged.stdout.to_lowercase().contains("buy and hold"), "{}", judged.stdout);
 }
+
+/// A browser that runs without a screen, where one is installed.
+fn browser() -> Option<&'static str> {
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"].into_iter().find(|name| {
+        let said = std::process::Command::new(name).arg("--version").output();
+        said.is_ok_and(|output| output.status.success())
+    })
+}
+
+#[test]
+fn the_report_opens_in_a_browser_without_a_network() {
+    let place = Place::new();
+    let (features, out, cpu) = (place.features("BPCL", 40), place.text("runs"), place.text("cpu.jsonl"));
+    let envpool = bin("envpool").display().to_string();
+    let sample = |t: f64| format!("{{\"kind\":\"sample\",\"t_s\":{t},\"cores\":[0.5,1.0]}}\n");
+    fs::write(&cpu, (1..9).map(|t| sample(0.5 * f64::from(t))).collect::<String>()).expect("a log");
+    let server = ["--", &envpool, "--market", "nse", "--test-days", "10", "--envs", "16", &features];
+    short_training(&out).args(["--cpu-log", &cpu]).args(server).succeeds();
+    let page = run_directory(&out).join("report.html");
+    let Some(browser) = browser() else {
+        eprintln!("skipped: there is no browser to open the report in");
+        return;
+    };
+    let picture = place.text("report.png");
+    let headless = |flags: &[&str]| {
+        let profile = format!("--user-data-dir={}", place.text("profile"));
+        Run::program(browser)
+            .words("--headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1000,4200")
+            .args(["--host-resolver-rules=MAP * ~NOTFOUND", &profile])
+            .args(flags)
+            .args([format!("file://{}", page.display())])
+            .succeeds()
+    };
+    let dom = headless(&["--dump-dom"]).stdout;
+    for expected in [
+        "<h1>The policy",
+        "SIMULATED",
+        "Return since the first held-out bar",
+        "Drawdown",
+        "Where the time went",
+        "What the cores did",
+        "latest 100 episodes",
+    ] {
+        assert!(dom.contains(expected), "no {expected:?}");
+    }
+    assert!(dom.matches("<svg").count() >= 7, "{} charts", dom.matches("<svg").count());
+    assert!(!dom.contains("could not be drawn"));
+    headless(&[&format!("--screenshot={picture}")]);
+    let png = fs::read(&picture).expect("a picture");
+    assert!(png.starts_with(b"\x89PNG") && png.len() > 50_000, "{} bytes of picture", png.len());
+}

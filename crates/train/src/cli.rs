@@ -228,7 +228,7 @@ mod tests {
             ("--gamma", "0.99".into()),
             ("--normalize-reward", "true".into()),
         ] {
-            let help = text.split(flag).nth(1).unwrap_or_else(|| panic!("no {flag}"));
+            let help = text.split(&format!("{flag} <")).nth(1).unwrap_or_else(|| panic!("no {flag}"));
             let found = help.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
             assert_eq!(found, Some(value.as_str()), "{flag}");
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
+use wire::spec::{Days, Market};
 
 use crate::probability::{normal_cdf, normal_quantile};
 
@@ -64,9 +65,9 @@ fn best_by_chance(trials: &[f64]) -> f64 {
     variance.sqrt() * largest
 }
 
-/// The daily Sharpe ratios of the runs beside `run` whose data had `digest`; a policy that never traded
-/// counts with 0. What is no report of a run is passed over.
-pub fn trials_beside(run: &Path, digest: &str) -> Vec<f64> {
+/// The daily Sharpe ratios of the runs beside `run` that were judged on the same days of the same data as those of
+/// `market`; a policy that never traded counts with 0. What is no report of a run is passed over.
+pub fn trials_beside(run: &Path, market: &Market) -> Vec<f64> {
     let Some(parent) = run.parent() else { return Vec::new() };
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     // `latest` is a link to one of them.
@@ -77,7 +78,9 @@ pub fn trials_beside(run: &Path, digest: &str) -> Vec<f64> {
         .iter()
         .filter_map(|path| {
             let report: Value = serde_json::from_slice(&fs::read(path.join("report.json")).ok()?).ok()?;
-            (report["market"]["data_digest"] == digest).then(|| daily_sharpe(&report)).flatten()
+            let days: Option<Days> = serde_json::from_value(report["market"]["test"].clone()).ok()?;
+            let is_same = report["market"]["data_digest"] == *market.data_digest && days == market.test;
+            is_same.then(|| daily_sharpe(&report)).flatten()
         })
         .collect()
 }
@@ -122,23 +125,27 @@ mod tests {
     }
 
     #[test]
-    fn trials_are_the_runs_beside_on_the_same_data() {
+    fn trials_are_the_runs_beside_on_the_same_days_of_the_same_data() {
         let out = tempfile::tempdir().unwrap();
-        let put = |name: &str, digest: &str, sharpe: &str| {
+        let put_days = |name: &str, digest: &str, sharpe: &str, last: u32| {
             fs::create_dir(out.path().join(name)).unwrap();
             let text = format!(
-                "{{\"market\": {{\"data_digest\": \"{digest}\", \"bars_per_year\": 1000.0}}, \
+                "{{\"market\": {{\"data_digest\": \"{digest}\", \"bars_per_year\": 1000.0, \
+                 \"test\": {{\"first\": 2, \"last\": {last}}}}}, \
                  \"policy\": {{\"days\": 25, \"bars\": 100, \"sharpe\": {sharpe}}}}}"
             );
             fs::write(out.path().join(name).join("report.json"), text).unwrap();
         };
+        let put = |name: &str, digest: &str, sharpe: &str| put_days(name, digest, sharpe, 2);
         put("a", "same", "5.0");
+        put_days("other-days", "same", "8.0", 3);
         put("b", "other", "7.0");
         put("c", "same", "null");
         put("own", "same", "9.0");
         fs::create_dir(out.path().join("unfinished")).unwrap();
         std::os::unix::fs::symlink("a", out.path().join("latest")).unwrap();
-        let found = trials_beside(&out.path().join("own"), "same");
+        let market = Market { data_digest: "same".into(), ..crate::summary::tests::market() };
+        let found = trials_beside(&out.path().join("own"), &market);
         assert_eq!(found, [5.0 / 250.0_f64.sqrt(), 0.0]);
     }
 }

@@ -3,6 +3,7 @@
 //! side as there are cores; the group's report is made of theirs.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -159,6 +160,8 @@ fn train_one(run: &Path, config: &Config, command: &str, stop: &Stop) -> Result<
             .arg(&file)
             .arg("--run-directory")
             .arg(run)
+            // Out of reach of the terminal's Ctrl-C: this process passes it on, once.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(open(&summary)?)
             .stderr(open(&log)?)

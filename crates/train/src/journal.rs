@@ -41,6 +41,7 @@ pub struct Journal<'a> {
     metrics: Metrics,
     writer: Option<Writer>,
     progress: Progress,
+    quiet: bool,
     begun: Instant,
     /// What earlier parts of a resumed training took.
     seconds_before: f64,
@@ -96,6 +97,7 @@ impl<'a> Journal<'a> {
             metrics,
             writer: Some(Writer::start(run, config.keep)?),
             progress: Progress::new("train", config.timesteps, "steps", quiet),
+            quiet,
             begun: Instant::now(),
             seconds_before: state.map_or(0.0, |state| state.seconds),
             made_before: state.map_or((0, 0), |state| (state.update, state.timesteps)),
@@ -156,7 +158,12 @@ impl<'a> Journal<'a> {
         if taken && writer.offer(latest.clone(), false) {
             self.saved = (latest.state.timesteps, Instant::now());
         }
-        writer.faults().iter().for_each(|fault| self.progress.note(fault));
+        writer.faults().iter().for_each(|fault| self.warn(fault));
+    }
+
+    /// Says what a person must know, progress or not.
+    fn warn(&self, line: &str) {
+        if self.quiet { eprintln!("train: {line}") } else { self.progress.note(line) }
     }
 
     fn is_due(&self, timesteps: u64) -> bool {
@@ -213,7 +220,7 @@ impl<'a> Journal<'a> {
         let mut path = self.latest_path();
         if let Some(writer) = self.writer.take() {
             let best = self.choice.as_ref().and_then(Choice::unwritten).cloned();
-            writer.finish(best, last.clone()).iter().for_each(|fault| self.progress.note(fault));
+            writer.finish(best, last.clone()).iter().for_each(|fault| self.warn(fault));
         }
         self.split.waiting += learnt.elapsed().as_secs_f64();
         let outcome = self.choice.as_ref().and_then(Choice::outcome);
@@ -259,7 +266,7 @@ impl Listener for Journal<'_> {
             update: self.split.update,
         };
         if let Some(fault) = self.metrics.write(report, clocks) {
-            self.progress.note(&fault);
+            self.warn(&fault);
         }
         self.show(report);
         self.split.checkpoint += begun.elapsed().as_secs_f64();

@@ -24,6 +24,9 @@ th:first-child, td:first-child { text-align: left }
 svg { max-width: 100%; height: auto } pre { background: #f6f6f6; padding: 1em; overflow-x: auto }
 ";
 
+/// The shortest span that is scaled to a year.
+const SHORTEST_SPAN_YEARS: f64 = 0.25;
+
 /// A line of `metrics.jsonl`.
 type Line = Map<String, Value>;
 
@@ -43,7 +46,7 @@ pub fn of(report: &Report, metrics: &[Line], cores: Option<&str>) -> String {
     }
     if let (Some(market), Some(evaluation)) = (report.market(), report.evaluation()) {
         page.push_str("<h2>Held-out days</h2>\n");
-        page.push_str(&table(evaluation, &report.cost_kinds, &market.rules.currency));
+        page.push_str(&table(evaluation, &report.cost_kinds, market));
         page.push_str(&chance(report, evaluation));
         page.push_str(&equity_chart(market, evaluation));
         page.push_str(&drawdown_chart(market, evaluation));
@@ -91,7 +94,7 @@ pub fn head(headline: &str) -> String {
 const NOTES: &str = "<p>Returns are after all costs. Sharpe and Sortino ratios come from daily returns, \
 annualised by the trading days that the data has in a year, against a risk-free rate of 0. Buy and hold buys \
 once at the first open, pays delivery costs, and sells at the end. Random changes its position as often as \
-makes its turnover that of the policy.</p>\n";
+makes its turnover that of the policy. What is scaled to a year is left out for less than a quarter of one.</p>\n";
 
 fn facts(report: &Report, market: &Market) -> String {
     let names: Vec<&str> = market.symbols.iter().map(|symbol| symbol.name.as_str()).collect();
@@ -126,7 +129,8 @@ fn facts(report: &Report, market: &Market) -> String {
     format!("<table>\n{}</table>\n", rows.collect::<String>())
 }
 
-fn table(evaluation: &Evaluation, cost_kinds: &[String], currency: &str) -> String {
+fn table(evaluation: &Evaluation, cost_kinds: &[String], market: &Market) -> String {
+    let currency = &market.rules.currency;
     let outcomes: Vec<&Outcome> = [&evaluation.policy].into_iter().chain(&evaluation.baselines).collect();
     let mut html = String::from("<table>\n<tr><th></th>");
     for outcome in &outcomes {
@@ -141,10 +145,12 @@ fn table(evaluation: &Evaluation, cost_kinds: &[String], currency: &str) -> Stri
     let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2}"));
     let share = |value: Option<f64>| value.map_or("–".into(), percent);
     row("Total return", &|s| percent(s.total_return));
-    row("A year (CAGR)", &|s| share(s.cagr));
+    // A few weeks taken to the power of a year say nothing.
+    let is_long = |s: &Statistics| s.bars as f64 >= SHORTEST_SPAN_YEARS * market.bars_per_year;
+    row("A year (CAGR)", &|s| share(s.cagr.filter(|_| is_long(s))));
     row("Sharpe", &|s| number(s.sharpe));
     row("Sortino", &|s| number(s.sortino));
-    row("Calmar", &|s| number(s.calmar));
+    row("Calmar", &|s| number(s.calmar.filter(|_| is_long(s))));
     row("Deepest drawdown", &|s| format!("{:.2} %", 100.0 * s.max_drawdown));
     row("Trades", &|s| s.trades.to_string());
     row("Trades won", &|s| s.win_rate.map_or("–".into(), |rate| format!("{:.1} %", 100.0 * rate)));

@@ -340,12 +340,12 @@ impl<'a> ClippedLoss<'a> {
                 gradients.log_deviation,
             );
             let error = heads.values[i] - rollout.returns[row];
-            let old = rollout.values[row];
-            let bounded = old + (heads.values[i] - old).clamp(-value_clip, value_clip) - rollout.returns[row];
-            // The worse of the two counts, and a bounded value is constant.
-            let is_bounded = value_clip > 0.0 && bounded.abs() > error.abs();
-            let slope = if is_bounded { 0.0 } else { error };
-            let error = if is_bounded { bounded } else { error };
+            let moved = heads.values[i] - rollout.values[row];
+            let bounded = error - moved + moved.clamp(-value_clip, value_clip);
+            // The worse of the two counts, and a bounded value is constant. One within its bounds is not bounded,
+            // whatever rounding says.
+            let is_bounded = value_clip > 0.0 && moved.abs() > value_clip && bounded.abs() > error.abs();
+            let (error, slope) = if is_bounded { (bounded, 0.0) } else { (error, error) };
             gradients.values[i] = config.value_coefficient as f32 * self.weight * slope;
 
             sums.policy += f64::from(unclipped.max(clipped));

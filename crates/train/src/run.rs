@@ -143,7 +143,7 @@ fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
         training: Some(ended.training),
         seed: config.seed,
         cost_kinds: spec.cost_kinds.clone(),
-        checkpoint: path.display().to_string(),
+        checkpoint: format!("{}{}", path.display(), if path.exists() { "" } else { " (NOT WRITTEN)" }),
     };
     report.write(&run)?;
     let page_path = run.join("report.html");
@@ -278,7 +278,7 @@ fn judge(
 /// The policy's Sharpe ratio, less what choosing among the runs beside `run` brings by chance.
 fn deflated(verdict: &Verdict, run: &Path) -> Option<DeflatedSharpe> {
     let Verdict::Market(market, evaluation) = verdict else { return None };
-    let others = deflated_sharpe::trials_beside(run, &market.data_digest);
+    let others = deflated_sharpe::trials_beside(run, market);
     deflated_sharpe::deflate(&statistics::daily_returns(&evaluation.policy.history), &others)
 }
 

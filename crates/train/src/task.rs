@@ -155,7 +155,7 @@ impl Start {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Hears nothing.

@@ -1,0 +1,232 @@
+//! `train ppo --resume`: an interrupted and resumed run is to the bit the one that was never interrupted, clocks
+//! apart; a disk that takes no checkpoint stops nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use pipe_tests::{Place, Run, bin, root, until};
+use rustix::process::Signal;
+use serde_json::{Map, Value};
+
+/// The lines of `metrics.jsonl` without what a clock says.
+fn metrics(run: &Path) -> Vec<Map<String, Value>> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
+    let line = |line: &str| {
+        let mut line: Map<String, Value> = serde_json::from_str(line).expect("a line of JSON");
+        line.retain(|key, _| key != "seconds" && key != "charts/SPS" && !key.starts_with("time/"));
+        line
+    };
+    text.lines().map(line).collect()
+}
+
+fn newest(run: &Path) -> PathBuf {
+    let steps = fs::read_dir(run.join("checkpoints")).expect("checkpoints").filter_map(|entry| {
+        let path = entry.ok()?.path();
+        Some((path.file_name()?.to_str()?.parse::<u64>().ok()?, path))
+    });
+    steps.max().expect("a checkpoint").1
+}
+
+fn step_of(checkpoint: &Path) -> u64 {
+    checkpoint.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a step")
+}
+
+fn count_lines(path: &Path) -> usize {
+    fs::read_to_string(path).map_or(0, |text| text.lines().count())
+}
+
+/// Interrupts a run by each of `signals` in turn and resumes it every time; then runs as many steps again without
+/// an interruption, and compares what both left. Gives both directories.
+fn check_that_interruptions_change_nothing(
+    place: &Place,
+    server: &[&str],
+    signals: &[Signal],
+) -> [PathBuf; 2] {
+    let (broken, whole) = (place.text("broken"), place.text("whole"));
+    let flags = "--quiet --envs 16 --rollout 16 --minibatches 2 --epochs 3 --hidden 16,16 --device cpu --seed 7 \
+                 --learning-rate 0.002 --eval-every 3 --checkpoint-every 1500 --keep 2";
+    let run = PathBuf::from(&broken).join("latest");
+    // A run without an end is interrupted where it happens to be, so that no clock decides what is tested.
+    let mut training = Run::new("train")
+        .args(["ppo", "--out", &broken, "--timesteps", "100000000"])
+        .words(flags)
+        .args(server)
+        .start();
+    let mut seen = 0;
+    for &signal in signals {
+        until("it has made some updates", || count_lines(&run.join("metrics.jsonl")) >= seen + 20);
+        training.signal(signal);
+        let status = training.wait(Duration::from_secs(60));
+        if signal == Signal::KILL {
+            assert!(status.code().is_none());
+        } else {
+            let expected = if signal == Signal::TERM { 143 } else { 130 };
+            assert_eq!(status.code(), Some(expected), "{signal:?}");
+            // What it had learnt up to the last whole update is kept.
+            let last = metrics(&run).last().expect("a line")["step"].as_u64().expect("a step");
+            assert!(step_of(&newest(&run)) + 256 >= last, "{last}");
+        }
+        seen = count_lines(&run.join("metrics.jsonl"));
+        training = Run::new("train").args(["ppo", "--quiet", "--resume"]).args([&run]).args(server).start();
+    }
+    until("it goes on", || count_lines(&run.join("metrics.jsonl")) >= seen + 5);
+    training.signal(Signal::KILL);
+    training.wait(Duration::from_secs(20));
+
+    let timesteps = (step_of(&newest(&run)) + 25 * 256).to_string();
+    let resume = ["ppo", "--quiet", "--timesteps", &timesteps, "--resume"];
+    Run::new("train").args(resume).args([&run]).args(server).succeeds();
+    Run::new("train")
+        .args(["ppo", "--out", &whole, "--timesteps", &timesteps])
+        .words(flags)
+        .args(server)
+        .succeeds();
+    let whole = fs::canonicalize(PathBuf::from(&whole).join("latest")).expect("a run");
+    let broken = fs::canonicalize(run).expect("a run");
+    let (found, expected) = (metrics(&broken), metrics(&whole));
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
+    }
+    for file in ["policy.safetensors", "optimiser.safetensors", "environments.bin"] {
+        let bytes = |run: &Path| fs::read(newest(run).join(file)).expect("a file");
+        assert!(bytes(&broken) == bytes(&whole), "{file} differs");
+    }
+    [broken, whole]
+}
+
+/// A Python with the real TensorBoard, made on demand.
+fn python_with_tensorboard() -> Option<PathBuf> {
+    let python = root().join(".venv/bin/python");
+    let works = |arguments: &[&str]| {
+        Command::new(&python).args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    if !works(&["-c", ""]) {
+        let venv = Command::new("python3").args(["-m", "venv"]).arg(root().join(".venv")).output();
+        venv.ok().filter(|output| output.status.success())?;
+    }
+    let read = ["-c", "import tensorboard.backend.event_processing.event_accumulator"];
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "tensorboard==2.21.0"];
+    (works(&read) || works(&install) && works(&read)).then_some(python)
+}
+
+/// What TensorBoard reads out of a run's directory, as JSON: tag to steps and values.
+const READ_EVENTS: &str = "
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1], size_guidance={'scalars': 0}).Reload()
+tags = events.Tags()['scalars']
+print(json.dumps({tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}))
+";
+
+#[test]
+fn a_killed_run_goes_on_as_if_it_had_never_stopped_and_tensorboard_reads_it() {
+    let place = Place::new();
+    let envpool = bin("envpool").display().to_string();
+    let server = ["--", &envpool, "--envs", "16", "--env", "cartpole"];
+    let runs =
+        check_that_interruptions_change_nothing(&place, &server, &[Signal::KILL, Signal::TERM, Signal::KILL]);
+
+    let Some(python) = python_with_tensorboard() else {
+        eprintln!("skipped: reading events back needs Python with tensorboard");
+        return;
+    };
+    for run in runs {
+        let read = Run::program(&python).args(["-c", READ_EVENTS]).args([&run]).succeeds().stdout;
+        let read: Map<String, Value> = serde_json::from_str(&read).expect("JSON");
+        let lines = metrics(&run);
+        for tag in ["charts/episodic_return", "losses/value_loss", "losses/approx_kl", "charts/learning_rate"]
+        {
+            let expected: Vec<(u64, f32)> = lines
+                .iter()
+                .filter_map(|line| Some((line["step"].as_u64()?, line.get(tag)?.as_f64()? as f32)))
+                .collect();
+            let found: Vec<(u64, f32)> = serde_json::from_value(read[tag].clone()).expect("steps and values");
+            assert_eq!(found, expected, "{tag}");
+        }
+        assert!(read.contains_key("charts/SPS") && read.contains_key("time/update"));
+    }
+}
+
+#[test]
+fn a_market_with_validation_days_goes_on_as_if_it_had_never_stopped() {
+    let place = Place::new();
+    let features = place.features("BPCL", 30);
+    let envpool = bin("envpool").display().to_string();
+    let server = [
+        "--",
+        &envpool,
+        "--market",
+        "nse",
+        "--test-days",
+        "5",
+        "--validation-days",
+        "3",
+        "--envs",
+        "16",
+        &features,
+    ];
+    let runs = check_that_interruptions_change_nothing(&place, &server, &[Signal::INT, Signal::KILL]);
+    let reports = runs.map(|run| {
+        let text = fs::read_to_string(run.join("report.json")).expect("a report");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    });
+    // The same policy was chosen among the same ones, and judged alike.
+    for key in ["policy", "baselines", "validation", "timesteps"] {
+        assert!(!reports[0][key].is_null(), "no {key}");
+        assert_eq!(reports[0][key], reports[1][key], "{key}");
+    }
+}
+
+#[test]
+fn only_a_run_can_be_resumed_and_only_as_it_is() {
+    let place = Place::new();
+    let (out, envpool) = (place.text("runs"), bin("envpool").display().to_string());
+    let server = ["--", &envpool, "--envs", "8", "--env", "cartpole"];
+    let train =
+        |flags: &[&str]| Run::new("train").args([&["ppo", "--quiet"][..], flags].concat()).args(server);
+    train(&["--out", &out, "--timesteps", "512", "--envs", "8", "--rollout", "16"]).succeeds();
+    let latest = format!("{out}/latest");
+    let said = train(&["--resume", &latest, "--gamma", "0.5"]).fails(2);
+    assert!(said.contains("--timesteps"), "{said}");
+    assert!(train(&["--resume", &place.text("nothing")]).fails(1).contains("nothing"));
+    let other = ["--", &envpool, "--envs", "8", "--env", "ou"];
+    let said = Run::new("train").args(["ppo", "--quiet", "--resume", &latest]).args(other).fails(1);
+    assert!(said.contains("2"), "{said}");
+    // A run that is over goes on if it is told to.
+    train(&["--resume", &latest, "--timesteps", "1024"]).succeeds();
+    assert_eq!(step_of(&newest(Path::new(&latest))), 1024);
+}
+
+#[test]
+fn a_full_disk_is_reported_and_training_goes_on() {
+    let place = Place::new();
+    let (out, envpool) = (place.text("runs"), bin("envpool").display().to_string());
+    let train = bin("train").display().to_string();
+    // No file may grow beyond 128 KiB: the weights do not fit, everything else does.
+    let script = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+    let blocks = if cfg!(target_os = "linux") { "128" } else { "256" };
+    let outcome = Run::program("bash")
+        .args([
+            "-c", script, "limited", blocks, &train, "ppo", "--out", &out, "--hidden", "256,256", "--device",
+            "cpu",
+        ])
+        .args(["--timesteps", "4096", "--envs", "8", "--rollout", "64", "--checkpoint-every", "1024"])
+        .args(["--", &envpool, "--envs", "8", "--env", "cartpole"])
+        .succeeds();
+    assert!(
+        outcome.stderr.contains("checkpoint") && outcome.stderr.contains("training goes on"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stdout.starts_with("cartpole:"), "{}", outcome.stdout);
+    let run = PathBuf::from(&out).join("latest");
+    assert_eq!(metrics(&run).last().expect("a line")["step"], 4096);
+    assert_eq!(
+        fs::read_dir(run.join("checkpoints")).expect("a directory").count(),
+        0,
+        "none is half written"
+    );
+}
