@@ -76,7 +76,7 @@ help: ## Say what each target and variable does
 	@echo '  TIMESTEPS=$(TIMESTEPS) environment steps to train for'
 	@echo '  ENVS=$(ENVS)          environments stepped at once'
 	@echo '  SEED=$(SEED)            of everything drawn at random'
-	@echo '  DEVICE=$(DEVICE)       where networks live: auto (the CPU, so far), cpu, cuda, mps'
+	@echo '  DEVICE=$(DEVICE)       where networks live: auto (measured; the fastest is taken), cpu, cuda, mps'
 	@echo '  THREADS=          threads for each tool; all cores if empty'
 	@echo '  RUN=runs/NAME     where runs are kept'
 	@echo '  INTERVAL=$(INTERVAL)       bars that `make data` fetches; PERIOD=$(PERIOD) how far back'
@@ -103,7 +103,8 @@ train: $(FEATURE_FILE) | build ## Train a policy on SYMBOL and judge it on days 
 	@eval "$$($(BIN)/cpumon threads --export --workers $(WORKERS))"; status=0; \
 	$(BIN)/cpumon --summary short --output $(call quoted,$(RUN)/cpu.jsonl) -- \
 		$(BIN)/train ppo --out $(call quoted,$(RUN)) --timesteps $(TIMESTEPS) --envs $(ENVS) --seed $(SEED) \
-			--device $(DEVICE) $(if $(strip $(THREADS)),--threads $(THREADS)) -- $(ENVPOOL) || status=$$?; \
+			--device $(DEVICE) $(if $(strip $(THREADS)),--threads $(THREADS)) \
+			--cpu-log $(call quoted,$(RUN)/cpu.jsonl) -- $(ENVPOOL) || status=$$?; \
 	if [ $$status -eq 0 ]; then mv $(call quoted,$(RUN)/cpu.jsonl) $(call quoted,$(RUN)/latest/cpu.jsonl); \
 	else rm -f $(call quoted,$(RUN)/cpu.jsonl); fi; \
 	exit $$status
