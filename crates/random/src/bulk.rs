@@ -31,17 +31,25 @@ pub fn fill(rng: &mut ChaCha8Rng, out: &mut [f32]) {
 }
 
 fn group(bytes: &[u8]) -> [f32; GROUP] {
-    let word =
-        |i: usize| u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]);
-    let mut deviates = [0.0; GROUP];
-    let (cosines, sines) = deviates.split_at_mut(HALF);
-    for i in 0..HALF {
+    let mut words = [0_u32; GROUP];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    // One plain loop a quantity, so that each becomes a few vectors' work.
+    let (radius_words, angle_words) = words.split_at(HALF);
+    let (mut radii, mut sines, mut cosines) = ([0.0_f32; HALF], [0.0_f32; HALF], [0.0_f32; HALF]);
+    for (radius, word) in radii.iter_mut().zip(radius_words) {
         // In (0, 1], where the logarithm is finite.
-        let uniform = ((word(i) >> 8) + 1) as f32 * (1.0 / 16_777_216.0);
-        let radius = (-2.0 * logarithm(uniform)).sqrt();
-        let (sine, cosine) = sine_and_cosine_of_turn(word(HALF + i));
-        cosines[i] = radius * cosine;
-        sines[i] = radius * sine;
+        let uniform = ((word >> 8) as i32 + 1) as f32 * (1.0 / 16_777_216.0);
+        *radius = (-2.0 * logarithm(uniform)).sqrt();
+    }
+    for ((sine, cosine), word) in sines.iter_mut().zip(&mut cosines).zip(angle_words) {
+        (*sine, *cosine) = sine_and_cosine_of_turn(*word);
+    }
+    let mut deviates = [0.0; GROUP];
+    for i in 0..HALF {
+        deviates[i] = radii[i] * cosines[i];
+        deviates[HALF + i] = radii[i] * sines[i];
     }
     deviates
 }
@@ -76,7 +84,7 @@ fn logarithm(x: f32) -> f32 {
 #[inline(always)]
 fn sine_and_cosine_of_turn(word: u32) -> (f32, f32) {
     let quarter = word >> 30;
-    let within = (((word >> 8) & 0x003f_ffff) as f32 + 0.5) * (1.0 / 4_194_304.0) - 0.5;
+    let within = (((word >> 8) & 0x003f_ffff) as i32 as f32 + 0.5) * (1.0 / 4_194_304.0) - 0.5;
     let angle = within * FRAC_PI_2;
     let z = angle * angle;
     let sine = angle + angle * z * (-0.166_666_55 + z * (8.332_161e-3 - z * 1.951_529_6e-4));

@@ -2,13 +2,21 @@
 //! checkpoints or reports; this is the one place that lists them.
 
 use anyhow::{Result, ensure};
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use crate::ars::{Ars, ArsConfig, ArsFlags};
+use crate::cem::{Cem, CemConfig, CemFlags};
 use crate::device::Placement;
+use crate::evolution::space::Space;
+use crate::evolution::{self, Settings, Strategy};
 use crate::network::NetworkShape;
-use crate::ppo::{self, PpoConfig};
+use crate::openes::{OpenEs, OpenEsConfig, OpenEsFlags};
+use crate::ppo::{self, PpoConfig, PpoFlags};
 use crate::task::Task;
 use crate::torch::TorchLearner;
+use wire::Open;
+use wire::message::Autoreset;
 
 /// An algorithm and its hyper-parameters: a table of `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +24,12 @@ use crate::torch::TorchLearner;
 pub enum Algorithm {
     /// Proximal policy optimisation.
     Ppo(PpoConfig),
+    /// OpenAI's evolution strategy.
+    OpenEs(OpenEsConfig),
+    /// The cross-entropy method.
+    Cem(CemConfig),
+    /// Augmented random search.
+    Ars(ArsConfig),
 }
 
 impl Default for Algorithm {
@@ -29,6 +43,9 @@ impl Algorithm {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Ppo(_) => "ppo",
+            Self::OpenEs(_) => "openes",
+            Self::Cem(_) => "cem",
+            Self::Ars(_) => "ars",
         }
     }
 
@@ -39,6 +56,28 @@ impl Algorithm {
     pub fn check(&self) -> Result<(), &'static str> {
         match self {
             Self::Ppo(ppo) => ppo.check(),
+            Self::OpenEs(openes) => openes.check(),
+            Self::Cem(cem) => cem.check(),
+            Self::Ars(ars) => ars.check(),
+        }
+    }
+
+    /// How a strategy that evolves lets its members play; none for one that learns by gradients.
+    pub fn evolution(&self) -> Option<Settings> {
+        match self {
+            Self::Ppo(_) => None,
+            Self::OpenEs(openes) => Some(openes.settings()),
+            Self::Cem(cem) => Some(cem.settings()),
+            Self::Ars(ars) => Some(ars.settings()),
+        }
+    }
+
+    /// The session that it learns in: `open` but for what happens to an episode that has ended.
+    pub fn session(&self, open: Open) -> Open {
+        match self.evolution() {
+            None => open,
+            // Members that have finished wait for the others, and cost nothing.
+            Some(_) => Open { autoreset: Autoreset::Disabled, ..open },
         }
     }
 
@@ -58,6 +97,9 @@ impl Algorithm {
                 );
                 Ok(rows.div_ceil(ppo.minibatches))
             }
+            Self::OpenEs(OpenEsConfig { episodes, .. })
+            | Self::Cem(CemConfig { episodes, .. })
+            | Self::Ars(ArsConfig { episodes, .. }) => evolution::pairs(n_envs, *episodes).map(|_| n_envs),
         }
     }
 
@@ -71,6 +113,62 @@ impl Algorithm {
                 let mut learner = TorchLearner::new(shape, task.seed, placement)?;
                 ppo::train(ppo, task, &mut learner)
             }
+            Self::OpenEs(openes) => evolve(
+                openes.settings(),
+                &mut OpenEs::new(openes, Space::new(shape).len),
+                task,
+                shape,
+                placement,
+            ),
+            Self::Cem(cem) => {
+                evolve(cem.settings(), &mut Cem::new(cem, &Space::new(shape)), task, shape, placement)
+            }
+            Self::Ars(ars) => evolve(ars.settings(), &mut Ars(ars), task, shape, placement),
         }
     }
+}
+
+/// Evolves on the processor's threads; the policy is shown, and judged, on one.
+fn evolve(
+    settings: Settings,
+    strategy: &mut dyn Strategy,
+    task: &mut Task<'_>,
+    shape: &NetworkShape,
+    placement: Placement,
+) -> Result<()> {
+    let mut policy = TorchLearner::new(shape, task.seed, Placement::one_thread())?;
+    evolution::train(settings, strategy, task, (shape, placement.inference_threads), &mut policy)
+}
+
+/// The flags of one algorithm.
+pub trait AlgorithmFlags: Args + Default + PartialEq {
+    /// Its command.
+    const NAME: &'static str;
+
+    /// Makes `algorithm` this one, with the values of the flags that were given.
+    fn choose(&self, algorithm: &mut Algorithm);
+}
+
+macro_rules! algorithm_flags {
+    ($($flags:ty, $variant:ident, $config:ty, $name:literal;)+) => {$(
+        impl AlgorithmFlags for $flags {
+            const NAME: &'static str = $name;
+
+            fn choose(&self, algorithm: &mut Algorithm) {
+                let mut config = match algorithm {
+                    Algorithm::$variant(config) => config.clone(),
+                    _ => <$config>::default(),
+                };
+                self.lay_over(&mut config);
+                *algorithm = Algorithm::$variant(config);
+            }
+        }
+    )+};
+}
+
+algorithm_flags! {
+    PpoFlags, Ppo, PpoConfig, "ppo";
+    OpenEsFlags, OpenEs, OpenEsConfig, "openes";
+    CemFlags, Cem, CemConfig, "cem";
+    ArsFlags, Ars, ArsConfig, "ars";
 }

@@ -12,12 +12,15 @@ use clap::{Args, Parser, Subcommand};
 use cli::UsageError;
 use cli::pages::Page;
 
-use crate::algorithm::Algorithm;
+use crate::algorithm::AlgorithmFlags;
+use crate::ars::ArsFlags;
+use crate::cem::CemFlags;
 use crate::config::Config;
+use crate::openes::OpenEsFlags;
 use crate::ppo::PpoFlags;
 use run_flags::{Plan, RunFlags};
 
-/// Learns a trading policy with PPO against an environment server, and judges it on days that it never saw.
+/// Learns a trading policy against an environment server, and judges it on days that it never saw.
 #[derive(Debug, Parser)]
 #[command(name = "train", version, after_help = EXAMPLES)]
 pub struct Arguments {
@@ -29,6 +32,7 @@ pub struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   train ppo --out runs/BPCL -- envpool --market nse --test-days 30 BPCL.parquet
+  train openes --out runs/BPCL -- envpool --market nse --test-days 30 BPCL.parquet
   train ppo --connect unix:/tmp/envpool.sock --timesteps 5000000
   train ppo --config runs/BPCL/latest/config.toml      the same run again
   train ppo --resume runs/BPCL/latest                  go on with an interrupted run
@@ -44,7 +48,16 @@ Exit codes: 0 done, 1 failed, 2 usage, 130 or 143 interrupted by Ctrl-C or SIGTE
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Learn a policy with proximal policy optimisation, and judge it.
-    Ppo(Box<PpoArguments>),
+    Ppo(Box<LearnArguments<PpoFlags>>),
+    /// Learn a policy with OpenAI's evolution strategy: no gradients, all cores.
+    ///
+    /// Each member of the population, the policy with noise on its parameters, plays episodes in environments of
+    /// its own; the policy moves towards those that did well.
+    Openes(Box<LearnArguments<OpenEsFlags>>),
+    /// Learn a policy with the cross-entropy method: the next members are drawn around the best.
+    Cem(Box<LearnArguments<CemFlags>>),
+    /// Learn a policy with augmented random search: plain steps along the best directions.
+    Ars(Box<LearnArguments<ArsFlags>>),
     /// Judge the policy of a checkpoint on a server's held-out days.
     Eval(EvalArguments),
     /// Print what the policy of a checkpoint wants to hold, bar by bar, as CSV.
@@ -76,27 +89,32 @@ pub struct ServerArguments {
     pub server: Vec<OsString>,
 }
 
-/// Flags of `train ppo`. What is not given comes from --config, and else from the defaults.
+/// Flags of a command that learns. What is not given comes from --config, and else from the defaults.
 #[derive(Debug, Args)]
-pub struct PpoArguments {
+pub struct LearnArguments<F: AlgorithmFlags> {
     /// What every run can be told.
     #[command(flatten)]
     pub run: RunFlags,
     /// What the algorithm can be told.
     #[command(flatten)]
-    ppo: PpoFlags,
+    hyper_parameters: F,
 }
 
-impl PpoArguments {
+impl<F: AlgorithmFlags> LearnArguments<F> {
     /// What is to be done, checked.
     ///
     /// # Errors
     /// If a file cannot be read, a value makes no sense, or no server is named.
     pub fn plan(&self) -> Result<Plan> {
-        self.run.plan(self.ppo == PpoFlags::default(), |algorithm| {
-            let Algorithm::Ppo(ppo) = algorithm;
-            self.ppo.lay_over(ppo);
-        })
+        let untouched = self.hyper_parameters == F::default();
+        let plan = self.run.plan(untouched, |algorithm| self.hyper_parameters.choose(algorithm))?;
+        if let Plan::Resume { config, .. } = &plan
+            && config.algorithm.name() != F::NAME
+        {
+            let name = config.algorithm.name();
+            return Err(UsageError(format!("--resume: it is a run of `train {name}` (go on with that)")).into());
+        }
+        Ok(plan)
     }
 }
 
@@ -244,7 +262,7 @@ mod tests {
         )
         .unwrap();
         let found = config(&["--config", path.to_str().unwrap(), "--gamma", "0.9"]).unwrap();
-        let Algorithm::Ppo(ppo) = &found.algorithm;
+        let crate::algorithm::Algorithm::Ppo(ppo) = &found.algorithm else { panic!("not ppo") };
         assert_eq!((found.seed, ppo.gamma, ppo.clip, ppo.epochs), (9, 0.9, 0.3.into(), 4));
         assert_eq!(found.server, ["envpool", "x"]);
         let found = config(&["--config", path.to_str().unwrap(), "--connect", "unix:s"]).unwrap();

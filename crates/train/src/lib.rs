@@ -15,6 +15,8 @@
 //! - [`algorithm`]: the list of them.
 //! - [`ppo`]: proximal policy optimisation; [`rollout`]: the transitions of one update, and their advantages;
 //!   [`reward_scaler`]: brings rewards to unit size.
+//! - [`openes`]: OpenAI's evolution strategy; [`cem`]: the cross-entropy method; [`ars`]: augmented random search;
+//!   [`evolution`]: all that these three share.
 //!
 //! Networks:
 //! - [`learner`]: all that an algorithm sees of a network; [`network`]: shapes, places and first values of the
@@ -33,7 +35,9 @@
 pub mod act;
 pub mod algorithm;
 pub mod aligned;
+pub mod ars;
 pub mod bootstrap;
+pub mod cem;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
@@ -42,6 +46,7 @@ pub mod deflated_sharpe;
 pub mod device;
 pub mod env;
 pub mod evaluate;
+pub mod evolution;
 pub mod files;
 pub mod group;
 pub mod group_report;
@@ -52,6 +57,7 @@ pub mod learner;
 pub mod measure;
 pub mod metrics;
 pub mod network;
+pub mod openes;
 pub mod origin;
 pub mod page;
 pub mod play;

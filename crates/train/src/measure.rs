@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use cli::UsageError;
 use tch::Device;
 
 use crate::aligned::AlignedBuffer;
@@ -180,6 +181,27 @@ pub fn resolve(config: &mut Config, shape: &NetworkShape, sizes: Sizes) -> Resul
         config.update_threads = placement.update_threads;
     }
     Ok(said)
+}
+
+/// Puts the processor and its threads in place of what `config` leaves open, for what runs nowhere else.
+///
+/// # Errors
+/// If another device is named.
+pub fn on_the_processor(config: &mut Config) -> Result<()> {
+    let is_there = |device: &str| matches!(device, "" | "auto" | "cpu");
+    if !(is_there(&config.device) && is_there(&config.inference_device)) {
+        let text =
+            format!("train {} runs on the processor alone (leave out --device)", config.algorithm.name());
+        return Err(UsageError(text).into());
+    }
+    (config.device, config.inference_device) = ("cpu".into(), "cpu".into());
+    let threads = if config.threads == 0 { device::cores() } else { config.threads };
+    for open in [&mut config.inference_threads, &mut config.update_threads] {
+        if *open == 0 {
+            *open = threads;
+        }
+    }
+    Ok(())
 }
 
 /// The placement that a resolved `config` says.

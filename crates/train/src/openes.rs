@@ -79,7 +79,8 @@ impl Strategy for OpenEs<'_> {
     }
 
     fn learn(&mut self, centre: &mut [f32], shown: &Shown<'_>) -> Vec<(&'static str, f64)> {
-        let (sigma, learning_rate) = (self.config.sigma.at(shown.done), self.config.learning_rate.at(shown.done));
+        let (sigma, learning_rate) =
+            (self.config.sigma.at(shown.done), self.config.learning_rate.at(shown.done));
         let weights: Vec<f64> =
             centred_ranks(shown.fitness).chunks_exact(2).map(|pair| pair[0] - pair[1]).collect();
         // δ is σ ε, so that Σ weight · ε / (members · σ) is the sum over δ divided by σ once more.

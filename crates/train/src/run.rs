@@ -39,13 +39,10 @@ const KNOWN_ANSWER_STEPS: u32 = 4000;
 pub fn run() -> Result<Exit> {
     device::keep_freed_memory();
     match Arguments::parse().command {
-        Command::Ppo(arguments) => {
-            let plan = arguments.plan()?;
-            match (arguments.run.seeds, arguments.run.walk_forward) {
-                (None, None) => learn(plan, &arguments.run),
-                _ => group::run(plan, &arguments.run),
-            }
-        }
+        Command::Ppo(arguments) => start(arguments.plan()?, &arguments.run),
+        Command::Openes(arguments) => start(arguments.plan()?, &arguments.run),
+        Command::Cem(arguments) => start(arguments.plan()?, &arguments.run),
+        Command::Ars(arguments) => start(arguments.plan()?, &arguments.run),
         Command::Eval(arguments) => eval(&arguments),
         Command::Act(arguments) => act(&arguments),
         Command::Devices(arguments) => devices(&arguments),
@@ -53,6 +50,14 @@ pub fn run() -> Result<Exit> {
             cli::pages::write(page, Arguments::command(), &mut std::io::stdout())?;
             Ok(Exit::Done)
         }
+    }
+}
+
+/// Learns one policy or a group of them.
+fn start(plan: Plan, flags: &RunFlags) -> Result<Exit> {
+    match (flags.seeds, flags.walk_forward) {
+        (None, None) => learn(plan, flags),
+        _ => group::run(plan, flags),
     }
 }
 
@@ -74,7 +79,7 @@ fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     let shape = prepare(&mut config, &spec)?;
     let placement = measure::placement(&config)?;
     let range = spec.market.as_ref().map(|market| window::range(market.train));
-    let training = Open::training(config.envs, config.seed);
+    let training = config.algorithm.session(Open::training(config.envs, config.seed));
     let session = client.open(&Open { range: range.unwrap_or(training.range), ..training })?;
 
     let client = RefCell::new(client);
@@ -192,7 +197,9 @@ pub fn prepare(config: &mut Config, spec: &Spec) -> Result<NetworkShape> {
     };
     let envs = config.envs as usize;
     let sizes = Sizes { envs, minibatch: config.algorithm.minibatch_rows(envs)? };
-    if let Some(said) = measure::resolve(config, &shape, sizes)? {
+    if config.algorithm.evolution().is_some() {
+        measure::on_the_processor(config)?;
+    } else if let Some(said) = measure::resolve(config, &shape, sizes)? {
         eprintln!("train: {said}");
     }
     Ok(shape)

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use wire::spec::ActionSpace;
 
+use super::Settings;
 use super::normaliser::Scaling;
 use super::population::Population;
 use super::space::Space;
-use super::Settings;
 use crate::env::{Outgoing, VecEnv};
 use crate::network::Distribution;
 use crate::stop::Stop;
@@ -99,7 +99,9 @@ impl Generation {
                 break;
             }
         }
-        for (fitness, episodes) in self.fitness.iter_mut().zip(self.episodes.chunks_exact(self.settings.episodes)) {
+        for (fitness, episodes) in
+            self.fitness.iter_mut().zip(self.episodes.chunks_exact(self.settings.episodes))
+        {
             *fitness = episodes.iter().map(|(sum, _)| sum).sum::<f64>() / episodes.len() as f64;
         }
         let resetting = Instant::now();

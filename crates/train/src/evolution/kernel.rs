@@ -98,16 +98,24 @@ fn forward<const FUSED: bool>(
         let x = Rows { values: &x.values[row * x.stride..], stride: x.stride };
         // As many sums at once as registers hold, and the wider in outputs the fewer rows there are.
         row += match left {
-            1 => product::<FUSED, 1, 64>(layer, tables, &signs[row..], x, y),
-            2 | 3 => product::<FUSED, 2, 32>(layer, tables, &signs[row..], x, y),
-            _ => product::<FUSED, 4, 16>(layer, tables, &signs[row..], x, y),
+            1 => product::<FUSED, 1, 8>(layer, tables, &signs[row..], x, y),
+            2 | 3 => product::<FUSED, 2, 4>(layer, tables, &signs[row..], x, y),
+            _ => product::<FUSED, 4, 2>(layer, tables, &signs[row..], x, y),
         };
     }
     let y = &mut y[..signs.len() * layer.width];
     match activation {
         None => {}
-        Some(Activation::Relu) => y.iter_mut().for_each(|y| *y = y.max(0.0)),
-        Some(Activation::Tanh) => y.iter_mut().for_each(|y| *y = tanh::<FUSED>(*y)),
+        Some(Activation::Relu) => {
+            for y in y {
+                *y = y.max(0.0);
+            }
+        }
+        Some(Activation::Tanh) => {
+            for y in y {
+                *y = tanh::<FUSED>(*y);
+            }
+        }
     }
 }
 
@@ -120,21 +128,26 @@ fn product<const FUSED: bool, const N: usize, const WIDE: usize>(
     x: Rows<'_>,
     y: &mut [f32],
 ) -> usize {
-    let x: [&[f32]; N] = std::array::from_fn(|n| &x.values[n * x.stride..][..layer.inputs]);
-    let signs: [f32; N] = std::array::from_fn(|n| signs[n]);
+    let (mut inputs, mut side): ([&[f32]; N], [f32; N]) = ([&[]; N], [0.0; N]);
+    for n in 0..N {
+        (inputs[n], side[n]) = (&x.values[n * x.stride..][..layer.inputs], signs[n]);
+    }
     let mut at = 0;
-    while at + WIDE <= layer.width {
-        tile::<FUSED, N, WIDE>(layer, at, tables, signs, x, y);
-        at += WIDE;
+    while at + WIDE * LANES <= layer.width {
+        tile::<FUSED, N, WIDE>(layer, at, tables, side, inputs, y);
+        at += WIDE * LANES;
     }
     while at < layer.width {
-        tile::<FUSED, N, LANES>(layer, at, tables, signs, x, y);
+        tile::<FUSED, N, 1>(layer, at, tables, side, inputs, y);
         at += LANES;
     }
     N
 }
 
-/// The products of `N` rows with the outputs `at..at + WIDTH`.
+/// Numbers that a processor holds in a register or two.
+type Vector = [f32; LANES];
+
+/// The products of `N` rows with `WIDTH` vectors of outputs from `at` on.
 #[inline(always)]
 fn tile<const FUSED: bool, const N: usize, const WIDTH: usize>(
     layer: &Layer,
@@ -144,28 +157,50 @@ fn tile<const FUSED: bool, const N: usize, const WIDTH: usize>(
     x: [&[f32]; N],
     y: &mut [f32],
 ) {
-    let part = |table: &[f32], input: usize| -> [f32; WIDTH] {
-        let mut part = [0.0; WIDTH];
-        part.copy_from_slice(&table[input * layer.width + at..][..WIDTH]);
-        part
-    };
-    let (centre_bias, perturbation_bias) = (part(centre, layer.inputs), part(perturbation, layer.inputs));
-    let mut sums: [[f32; WIDTH]; N] =
-        std::array::from_fn(|n| std::array::from_fn(|k| centre_bias[k] + signs[n] * perturbation_bias[k]));
-    for input in 0..layer.inputs {
-        let (centre, perturbation) = (part(centre, input), part(perturbation, input));
+    // Loops throughout: what a closure does is compiled for the vectors that every processor has.
+    let mut sums = [[[0.0; LANES]; WIDTH]; N];
+    let bias = layer.inputs * layer.width + at;
+    for v in 0..WIDTH {
+        let (centre, perturbation) =
+            (load(&centre[bias + v * LANES..]), load(&perturbation[bias + v * LANES..]));
         for n in 0..N {
-            let x = x[n][input];
-            for k in 0..WIDTH {
+            sums[n][v] = scaled_add::<FUSED>(signs[n], perturbation, centre);
+        }
+    }
+    for input in 0..layer.inputs {
+        let centre = &centre[input * layer.width + at..][..WIDTH * LANES];
+        let perturbation = &perturbation[input * layer.width + at..][..WIDTH * LANES];
+        for v in 0..WIDTH {
+            let (centre, perturbation) = (load(&centre[v * LANES..]), load(&perturbation[v * LANES..]));
+            for n in 0..N {
                 // The sign is 1 or −1, so that its product is exact, fused or not.
-                let weight = multiply_add::<FUSED>(signs[n], perturbation[k], centre[k]);
-                sums[n][k] = multiply_add::<FUSED>(x, weight, sums[n][k]);
+                let weights = scaled_add::<FUSED>(signs[n], perturbation, centre);
+                sums[n][v] = scaled_add::<FUSED>(x[n][input], weights, sums[n][v]);
             }
         }
     }
     for (n, sums) in sums.iter().enumerate() {
-        y[n * layer.width + at..][..WIDTH].copy_from_slice(sums);
+        for (v, sums) in sums.iter().enumerate() {
+            y[n * layer.width + at + v * LANES..][..LANES].copy_from_slice(sums);
+        }
     }
+}
+
+#[inline(always)]
+fn load(values: &[f32]) -> Vector {
+    let mut vector = [0.0; LANES];
+    vector.copy_from_slice(&values[..LANES]);
+    vector
+}
+
+/// a · b + c.
+#[inline(always)]
+fn scaled_add<const FUSED: bool>(a: f32, b: Vector, c: Vector) -> Vector {
+    let mut sum = [0.0; LANES];
+    for lane in 0..LANES {
+        sum[lane] = multiply_add::<FUSED>(a, b[lane], c[lane]);
+    }
+    sum
 }
 
 #[inline(always)]
@@ -218,7 +253,8 @@ mod tests {
                 stream.fill_normal(&mut values);
                 values
             };
-            let (centre, perturbation, x) = (drawn(layer.range.len()), drawn(layer.range.len()), drawn(7 * 6));
+            let (centre, perturbation, x) =
+                (drawn(layer.range.len()), drawn(layer.range.len()), drawn(7 * 6));
             let signs = [1.0, -1.0, 1.0, 1.0, -1.0, -1.0, 1.0];
             for vectors in all() {
                 for activation in [None, Some(Activation::Tanh), Some(Activation::Relu)] {
@@ -244,7 +280,10 @@ mod tests {
                                 Some(Activation::Relu) => sum.max(0.0),
                             };
                             let found = f64::from(y[row * layer.width + output]);
-                            assert!((found - expected).abs() < 4e-6, "{vectors:?} {row} {output}: {found} {expected}");
+                            assert!(
+                                (found - expected).abs() < 4e-6,
+                                "{vectors:?} {row} {output}: {found} {expected}"
+                            );
                         }
                     }
                 }
@@ -258,7 +297,10 @@ mod tests {
             let x = i as f32 * 1e-4;
             for found in [tanh::<false>(x), tanh::<true>(x)] {
                 let expected = f64::from(x).tanh();
-                assert!((f64::from(found) - expected).abs() <= 4e-7 * expected.abs(), "{x}: {found} {expected}");
+                assert!(
+                    (f64::from(found) - expected).abs() <= 4e-7 * expected.abs(),
+                    "{x}: {found} {expected}"
+                );
             }
         }
         assert_eq!(tanh::<false>(0.0), 0.0);

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::learner::Policy;
 use crate::network::NetworkShape;
-use crate::task::{LoopTimes, Memory, Task, UpdateReport};
+use crate::task::{Memory, Task, UpdateReport};
 use generation::Generation;
 use normaliser::{Normaliser, Scaling};
 use population::Population;
@@ -121,9 +121,13 @@ pub fn train(
             population.tell(&mut state.normaliser, &scaling);
         }
         let fitness = generation.fitness();
-        let shown = Shown { generation: number, done, deviation: &deviation, fitness, population: &population };
+        let shown =
+            Shown { generation: number, done, deviation: &deviation, fitness, population: &population };
         let own_scalars = strategy.learn(&mut centre, &shown);
-        ensure!(centre.iter().all(|x| x.is_finite()), "a parameter is no longer finite (try a lower --learning-rate)");
+        ensure!(
+            centre.iter().all(|x| x.is_finite()),
+            "a parameter is no longer finite (try a lower --learning-rate)"
+        );
         state.timesteps += generation.steps();
         show(&space, &centre, &state.normaliser, policy)?;
         times.update = drawn + learning.elapsed();
@@ -154,6 +158,13 @@ pub fn pairs(n_envs: usize, episodes: usize) -> Result<usize> {
          each (make --envs a multiple of {a_pair}, or change --episodes)"
     );
     Ok(n_envs / a_pair)
+}
+
+/// Members, or pairs, in the order of what they did; equals stay in theirs.
+pub fn best_first(fitness: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..fitness.len()).collect();
+    order.sort_by(|&a, &b| fitness[b].total_cmp(&fitness[a]));
+    order
 }
 
 fn scaling(settings: Settings, normaliser: &Normaliser) -> Scaling {

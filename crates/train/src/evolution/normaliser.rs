@@ -120,8 +120,9 @@ mod tests {
     fn what_is_merged_in_parts_is_what_was_seen_in_all() {
         let mut stream = Stream::new(1, Purpose::Test, 0, 0);
         // A constant, one far from 0, and one that hardly moves.
-        let rows: Vec<[f32; 3]> =
-            (0..3000).map(|_| [2.5, 1000.0 + stream.normal() as f32, 1e-4 * stream.normal() as f32]).collect();
+        let rows: Vec<[f32; 3]> = (0..3000)
+            .map(|_| [2.5, 1000.0 + stream.normal() as f32, 1e-4 * stream.normal() as f32])
+            .collect();
         let mut normaliser = Normaliser::new(3);
         let mut scaled = [0.0; 3];
         for part in rows.chunks(1100) {
@@ -142,8 +143,15 @@ mod tests {
             let variance = rows.iter().map(|row| (f64::from(row[i]) - exact).powi(2)).sum::<f64>() / n;
             assert!((f64::from(mean[i]) - exact).abs() <= 1e-6 * exact.abs().max(1e-3), "mean {i}");
             let expected = 1.0 / variance.sqrt().max(LEAST_DEVIATION);
-            assert!((f64::from(scale[i]) / expected - 1.0).abs() < 1e-6, "scale {i}: {} {expected}", scale[i]);
+            assert!(
+                (f64::from(scale[i]) / expected - 1.0).abs() < 1e-6,
+                "scale {i}: {} {expected}",
+                scale[i]
+            );
         }
-        assert_eq!(normaliser.scaling(), serde_json::from_value::<Normaliser>(serde_json::json!(normaliser)).unwrap().scaling());
+        assert_eq!(
+            normaliser.scaling(),
+            serde_json::from_value::<Normaliser>(serde_json::json!(normaliser)).unwrap().scaling()
+        );
     }
 }

@@ -70,7 +70,8 @@ impl Population {
     /// # Errors
     /// If threads cannot be started.
     pub fn new(space: Space, n_pairs: usize, episodes: usize, room: usize, threads: usize) -> Result<Self> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("member-{i}"));
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("member-{i}"));
         let pool = (threads > 1).then(|| pool.build().context("cannot start threads (try --threads 1)"));
         let width = space.layers.iter().map(|layer| layer.width).max().unwrap_or(0).max(space.inputs());
         let longest = space.layers.iter().map(|layer| layer.range.len()).max().unwrap_or(0);
@@ -120,10 +121,16 @@ impl Population {
         let pairs_a_task = noise.n_pairs.div_ceil(TASKS);
         let rows = 2 * episodes * pairs_a_task;
         let (width_in, width_out) = (space.inputs(), space.outputs());
-        let one = |first_pair: usize, task: &mut Task, observations: &[f32], playing: &[bool], outputs: &mut [f32]| {
+        let one = |first_pair: usize,
+                   task: &mut Task,
+                   observations: &[f32],
+                   playing: &[bool],
+                   outputs: &mut [f32]| {
             let rows = 2 * episodes;
             let pairs = observations.chunks(rows * width_in).zip(playing.chunks(rows));
-            for (i, ((observations, playing), outputs)) in pairs.zip(outputs.chunks_mut(rows * width_out)).enumerate() {
+            for (i, ((observations, playing), outputs)) in
+                pairs.zip(outputs.chunks_mut(rows * width_out)).enumerate()
+            {
                 task.choose(playing, episodes);
                 if !task.rows.is_empty() {
                     task.scale(observations, width_in, scaling, is_summed);
@@ -283,7 +290,13 @@ mod tests {
             let mut normaliser = Normaliser::new(5);
             population.tell(&mut normaliser, &scaling());
             let weights: Vec<f64> = (0..PAIRS).map(|pair| (pair % 5) as f64 - 1.5).collect();
-            (outputs, partly, population.weighted_sum(&weights, |x| x), population.weighted_sum(&weights, |x| x * x), normaliser)
+            (
+                outputs,
+                partly,
+                population.weighted_sum(&weights, |x| x),
+                population.weighted_sum(&weights, |x| x * x),
+                normaliser,
+            )
         };
         let first = run(usize::MAX, 1);
         for (room, threads) in [(usize::MAX, 3), (0, 1), (0, 4)] {

@@ -123,7 +123,7 @@ impl Space {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::network::Distribution;
 
