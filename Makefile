@@ -141,7 +141,8 @@ gates: build ## What takes longer: learning to a known score, kills at random mo
 bench: build ## Speeds, as ratios against peers and limits; JSON under target/bench
 	@cargo bench --workspace --locked --bench bench
 
-bench-cpumon: build ## What cpumon costs, beside mpstat, pidstat, psrecord and htop
+bench-cpumon: ## What cpumon costs, beside mpstat, pidstat, psrecord and htop; JSON under target/bench
+	@cargo build --release --locked --package cpumon
 	@python3 scripts/bench-cpumon.py
 
 bench-featgen: build ## featgen against pandas, polars, the TA-Lib wheel and its limits; JSON under target/bench

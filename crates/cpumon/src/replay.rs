@@ -130,7 +130,8 @@ fn read_line(text: &[u8], past: &mut Past) -> Result<()> {
         Line::Summary(summary) => {
             check_cores(summary.effective_cores)?;
             let seconds = [summary.wall_s, summary.counted_s, summary.own_cpu_s];
-            for number in seconds.into_iter().chain(summary.cpu_s) {
+            let told = [summary.cpu_s, summary.user_s, summary.system_s];
+            for number in seconds.into_iter().chain(told.into_iter().flatten()) {
                 check_number(number).map_err(|error| anyhow!(error))?;
             }
             past.was_cut_off = false;
