@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 mod rules;
+mod service;
 
 pub use rules::{ActionKind, Fill, MarketName, RewardKind, RuleArguments, RuleSet, Short, StartKind};
+pub use service::{BenchArguments, LogFormat, PingArguments, ServiceArguments};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -31,12 +33,9 @@ pub struct Arguments {
     #[command(flatten)]
     pub serve: Serve,
 
-    /// Serve on the Unix socket at PATH rather than on stdin and stdout.
-    ///
-    /// Any number of clients may connect, each with its own sessions. Only this user may (mode 0600). The
-    /// socket is removed at the end; one that a dead server left behind is replaced.
-    #[arg(long, value_name = "unix:PATH")]
-    pub listen: Option<String>,
+    /// How to serve it.
+    #[command(flatten)]
+    pub service: ServiceArguments,
 }
 
 const EXAMPLES: &str = "\
@@ -45,6 +44,8 @@ Examples:
   train ppo -- envpool features.parquet --actions position --fill next-close --costs broker.toml
   train ppo -- envpool features.parquet --market nse --test-days 30
   envpool features.parquet --envs 1024 --listen unix:/tmp/envpool.sock
+  envpool ping unix:/tmp/envpool.sock --wait 10                    is it there yet?
+  envpool bench                                                    how fast is this machine?
   train ppo -- envpool --env ou:rho=0.95,cost=0.1                  a market whose best policy is known";
 
 /// What to do instead of serving.
@@ -60,6 +61,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask a server on a socket whether it serves, and what.
+    Ping(PingArguments),
+    /// Measure steps a second delivered to another process, beside a bare gather of the same rows in one.
+    Bench(BenchArguments),
     /// Write the manual page or completions of a shell to stdout.
     #[command(hide = true)]
     Pages {

@@ -56,6 +56,7 @@ fn exchange(
         return Ok(());
     };
     on_hello();
+    let _told = gate.tell_at_the_end(connection.writer());
     let mut sessions = BTreeMap::new();
     while let Some(request) = connection.next_request()? {
         // A signal waits for an exchange that has begun.

@@ -9,12 +9,16 @@
 //! - [`session`]: one batch of environments and its slab; [`snapshot`]: its whole state in bytes.
 //! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.
 //! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal.
-//! - [`describe`]: the specification for people.
+//! - [`describe`]: the specification for people; [`ping`]: whether a server serves; [`log`]: what it says meanwhile.
+//! - [`bench`]: how fast steps reach another process.
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod describe;
 pub mod load;
+pub mod log;
+pub mod ping;
 pub mod rules;
 pub mod run;
 pub mod scaling;

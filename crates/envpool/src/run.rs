@@ -10,7 +10,7 @@ use crate::cli::{Arguments, Command, Serve};
 use crate::config::Config;
 use crate::served::Served;
 use crate::socket::{Listening, parse_address};
-use crate::{describe, load, stdio};
+use crate::{bench, describe, load, log, ping, stdio};
 
 /// Runs envpool.
 pub fn run(arguments: Arguments) -> Result<Exit> {
@@ -19,19 +19,25 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
             cli::pages::write(page, Arguments::command(), &mut std::io::stdout().lock())?;
         }
         Some(Command::Describe { serve, json }) => print_description(&serve, json)?,
-        None => match arguments.listen {
-            Some(address) => serve_on_socket(&address, &arguments.serve)?,
-            None => serve_on_stdio(&arguments.serve)?,
-        },
+        Some(Command::Ping(ping)) => ping::run(&ping, &mut std::io::stdout().lock())?,
+        Some(Command::Bench(bench)) => bench::run(&bench, &mut std::io::stdout())?,
+        None => {
+            let service = arguments.service;
+            log::set_format(service.log_format);
+            match service.listen {
+                Some(address) => serve_on_socket(&address, service.socket_mode, &arguments.serve)?,
+                None => serve_on_stdio(&arguments.serve)?,
+            }
+        }
     }
     Ok(Exit::Done)
 }
 
-fn serve_on_socket(address: &str, serve: &Serve) -> Result<()> {
+fn serve_on_socket(address: &str, mode: u32, serve: &Serve) -> Result<()> {
     let path = parse_address(address)?;
     let config = Config::new(serve)?;
     // Before the data is read: a socket that is taken is known at once, and clients may come and wait.
-    let listening = Listening::bind(path)?;
+    let listening = Listening::bind(path, mode)?;
     match prepare(&config) {
         Ok(served) => listening.serve(served),
         Err(error) => {
@@ -56,29 +62,36 @@ fn serve_on_stdio(serve: &Serve) -> Result<()> {
 
 /// Loads what is to be served, on as many threads as shall step it.
 fn prepare(config: &Config) -> Result<Served> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(config.n_threads)
-        .thread_name(|thread_idx| format!("step-{thread_idx}"))
-        .build_global()
-        .with_context(|| format!("--threads {}", config.n_threads))?;
+    build_pool(config.n_threads)?;
     if let Some(environment) = &config.known {
         return Ok(Served::known(environment.clone(), config));
     }
     let served = Served::market(&load::load(&config.features)?, config)?;
     let n_interior_nulls = served.data().map_or(0, trading_env::MarketData::n_interior_nulls);
     if n_interior_nulls > 0 {
-        eprintln!("envpool: {n_interior_nulls} rows between others lack a feature; episodes end before them");
+        let text = format!("{n_interior_nulls} rows between others lack a feature; episodes end before them");
+        log::tell("incomplete-rows", &text);
     }
     if let Some(market) = &served.spec.market
         && market.rules.costs.starts_with("nse-intraday")
         && !market.rules.square_off
     {
-        eprintln!(
-            "envpool: nse-intraday charges are for positions that are closed on the same day, and these rules keep \
-             them overnight (leave out --no-square-off, or take --costs nse-delivery)"
+        log::tell(
+            "overnight",
+            "nse-intraday charges are for positions that are closed on the same day, and these rules keep them \
+             overnight (leave out --no-square-off, or take --costs nse-delivery)",
         );
     }
     Ok(served)
+}
+
+/// The pool that steps environments.
+pub(crate) fn build_pool(n_threads: usize) -> Result<()> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(n_threads)
+        .thread_name(|thread_idx| format!("step-{thread_idx}"))
+        .build_global()
+        .with_context(|| format!("--threads {n_threads}"))
 }
 
 fn print_description(serve: &Serve, json: bool) -> Result<()> {

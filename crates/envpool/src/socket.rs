@@ -17,7 +17,10 @@ use wire::frame::{self, Kind};
 use wire::message::{ErrorCode, Refusal, encode};
 use wire::{Carrier, WireError};
 
+use serde_json::json;
+
 use crate::client::converse;
+use crate::log;
 use crate::served::Served;
 use crate::stop::{self, Gate};
 
@@ -49,9 +52,9 @@ pub fn parse_address(address: &str) -> Result<&Path, UsageError> {
 }
 
 impl Listening {
-    /// Listens at `path`, for this user alone, and has a signal end the process with the socket removed. A
+    /// Listens at `path`, for whom `mode` lets in, and has a signal end the process with the socket removed. A
     /// socket that nobody serves any more is replaced.
-    pub fn bind(path: &Path) -> Result<Self> {
+    pub fn bind(path: &Path, mode: u32) -> Result<Self> {
         if let Ok(metadata) = fs::symlink_metadata(path) {
             let shown = path.display();
             if !metadata.file_type().is_socket() {
@@ -71,7 +74,7 @@ impl Listening {
         // From before the socket is there, so that no signal can leave it behind.
         let signals = stop::catch_signals()?;
         // The mode must hold from the first moment on, so that nobody else can slip in between.
-        let umask_before = rustix::process::umask(Mode::from_raw_mode(0o177));
+        let umask_before = rustix::process::umask(Mode::from_raw_mode((0o777 & !mode) as _));
         let bound = UnixListener::bind(path);
         rustix::process::umask(umask_before);
         let listener = bound.with_context(|| format!("--listen unix:{}", path.display()))?;
@@ -89,14 +92,14 @@ impl Listening {
 
     /// Serves clients until a signal ends the process.
     pub fn serve(self, served: Served) -> Result<()> {
-        eprintln!("envpool: listening on unix:{}", self.path.display());
+        log::tell("listening", &format!("listening on unix:{}", self.path.display()));
         let served = Arc::new(served);
         let n_clients = Arc::new(AtomicUsize::new(0));
         loop {
             let stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    eprintln!("envpool: cannot accept a client: {error}");
+                    log::warn("accept", &format!("cannot accept a client: {error}"));
                     thread::sleep(ACCEPT_PAUSE);
                     continue;
                 }
@@ -108,13 +111,16 @@ impl Listening {
             }
             let (served, gate) = (served.clone(), self.gate.clone());
             let spawned = thread::Builder::new().name("client".into()).spawn(move || {
-                let _place = place;
+                let client = place.id;
+                log::note("connected", json!({ "client": client }));
                 if let Err(error) = serve_client(&served, &gate, &stream) {
-                    eprintln!("envpool: {error}");
+                    log::warn("client", &error.to_string());
                 }
+                log::note("gone", json!({ "client": client }));
+                drop(place);
             });
             if let Err(error) = spawned {
-                eprintln!("envpool: cannot serve a client: {error}");
+                log::warn("client", &format!("cannot serve a client: {error}"));
             }
         }
     }
@@ -129,12 +135,15 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 struct Place {
     taken: Arc<AtomicUsize>,
     number: usize,
+    /// Counts all clients that ever came.
+    id: usize,
 }
 
 impl Place {
     fn take(taken: &Arc<AtomicUsize>) -> Self {
+        static CLIENTS: AtomicUsize = AtomicUsize::new(1);
         let number = taken.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { taken: taken.clone(), number }
+        Self { taken: taken.clone(), number, id: CLIENTS.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
@@ -172,14 +181,14 @@ mod tests {
     fn a_socket_is_for_its_user_alone_and_a_live_one_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let listening = Listening::bind(&path).unwrap();
+        let listening = Listening::bind(&path, 0o600).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let error = Listening::bind(&path).unwrap_err().to_string();
+        let error = Listening::bind(&path, 0o600).unwrap_err().to_string();
         assert!(error.contains("listening there already"), "{error}");
         // What a dead server leaves behind is replaced.
         drop(listening);
         assert!(path.exists());
-        Listening::bind(&path).unwrap();
+        Listening::bind(&path, 0o600).unwrap();
     }
 
     #[test]
@@ -187,9 +196,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         fs::write(&path, "mine").unwrap();
-        assert!(Listening::bind(&path).unwrap_err().to_string().contains("not a socket"));
+        assert!(Listening::bind(&path, 0o600).unwrap_err().to_string().contains("not a socket"));
         assert_eq!(fs::read(&path).unwrap(), b"mine");
-        assert!(Listening::bind(Path::new("/nonexistent/socket")).is_err());
+        assert!(Listening::bind(Path::new("/nonexistent/socket"), 0o600).is_err());
         assert!(parse_address("tcp:1234").is_err() && parse_address("unix:").is_err());
         assert_eq!(parse_address("unix:/a").unwrap(), Path::new("/a"));
     }

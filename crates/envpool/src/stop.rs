@@ -1,12 +1,16 @@
 //! The end on a signal: an exchange that has begun is finished, the socket is removed, the exit code is 0.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use wire::frame::{Header, Kind};
 
 /// How long a signal waits for exchanges that have begun, such as one with a client that does not read.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
@@ -14,15 +18,49 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// which may want to finish what it saves, and ends the server by closing its stdin.
 const INTERRUPT_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Lets exchanges in until the server stops.
+/// Lets exchanges in until the server stops, and knows whom to tell that it does.
 #[derive(Debug, Clone, Default)]
-pub struct Gate(Arc<RwLock<()>>);
+pub struct Gate(Arc<RwLock<()>>, Arc<Mutex<BTreeMap<u64, OwnedFd>>>);
+
+/// A client that will be told; forgotten when this is dropped.
+#[derive(Debug)]
+pub struct Told {
+    gate: Gate,
+    number: u64,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.gate.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
 
 impl Gate {
     /// Held while one request is answered.
     pub fn enter(&self) -> RwLockReadGuard<'_, ()> {
         // Nothing lies behind the lock that a panic could have left half done.
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the client behind `writer` told when the server stops. Nothing if there are no descriptors left for it.
+    pub fn tell_at_the_end(&self, writer: &impl AsFd) -> Option<Told> {
+        static CLIENTS: AtomicU64 = AtomicU64::new(0);
+        let number = CLIENTS.fetch_add(1, Ordering::Relaxed);
+        let writer = writer.as_fd().try_clone_to_owned().ok()?;
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).insert(number, writer);
+        Some(Told { gate: self.clone(), number })
+    }
+
+    /// Says goodbye to all clients, but waits for none of them.
+    fn say_goodbye(&self) {
+        for writer in self.1.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            if wire::wait::writable(writer, Duration::ZERO).unwrap_or(false) {
+                let _ = rustix::io::write(
+                    writer,
+                    &Header { kind: Kind::Goodbye, session: 0, length: 0 }.encode(),
+                );
+            }
+        }
     }
 
     /// Waits until no request is being answered, but not long.
@@ -56,7 +94,11 @@ pub fn on_signal(
         if is_stdio && signal == SIGINT {
             thread::sleep(INTERRUPT_PATIENCE);
         }
-        let _closed = gate.drain();
+        let closed = gate.drain();
+        // Where an exchange still goes on, its frame must not be broken into.
+        if closed.is_some() {
+            gate.say_goodbye();
+        }
         cleanup();
         wire::shared::remove_pending();
         std::process::exit(0);

@@ -72,7 +72,12 @@ impl Channel {
     pub(crate) fn receive_header(&mut self, limit: Duration) -> Result<Header, WireError> {
         let mut bytes = [0; HEADER_BYTES];
         self.receive_exact(&mut bytes, limit)?;
-        self.decode_header(&bytes)
+        match self.decode_header(&bytes)? {
+            header if header.kind == Kind::Goodbye => {
+                Err(WireError::PeerGone { peer: self.peer.clone(), detail: ": it was told to end".into() })
+            }
+            header => Ok(header),
+        }
     }
 
     fn decode_header(&self, bytes: &[u8; HEADER_BYTES]) -> Result<Header, WireError> {

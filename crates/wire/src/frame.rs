@@ -27,7 +27,7 @@ pub enum Kind {
     Step = 4,
     /// Client: empty.
     Close = 5,
-    /// Client: empty; the server frees the connection's sessions and closes.
+    /// Either: empty. A client's: the server frees its sessions and closes. A server's: it has been told to end.
     Goodbye = 6,
     /// Client: empty.
     Snapshot = 7,

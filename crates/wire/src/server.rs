@@ -139,6 +139,11 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
         Ok(Some(connection))
     }
 
+    /// What carries answers.
+    pub fn writer(&self) -> &W {
+        &self.writer
+    }
+
     /// The client's name for itself.
     pub fn client(&self) -> &str {
         &self.client

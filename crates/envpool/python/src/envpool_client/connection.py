@@ -135,6 +135,9 @@ class Connection:
             reader = Reader(self._receive_body(length), self.peer)
             code, text = reader.unsigned(4), reader.string()
             raise Refused(self.peer, ERROR_CODES[code] if code < len(ERROR_CODES) else str(code), text)
+        if kind is Kind.GOODBYE:
+            self.channel.close()
+            raise ServerGone(f"{self.peer} went away: it was told to end")
         if kind is not due or number != session:
             what = f"{kind.name} of session {number} where {due.name} of session {session} was due"
             raise ProtocolError(f"{self.peer} sent {what}")
