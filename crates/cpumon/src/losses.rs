@@ -40,6 +40,7 @@ impl Losses {
     }
 
     /// With no more digits than mean something.
+    #[must_use]
     pub fn rounded(&self) -> Self {
         Self::from_values(self.values().map(|share| share.map(|share| round(share, 4))))
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// A file, or a named pipe or terminal whose reader gets only so much time for each piece.
 #[derive(Debug)]
@@ -81,6 +81,9 @@ fn named(path: &Path) -> String {
 
 /// A name beside what `path` really is; `None` for a pipe or device, which nothing may take the place of.
 fn draft_of(path: &Path) -> Result<Option<PathBuf>> {
+    if path == Path::new("-") {
+        bail!("-: a picture needs a file of its own (--plot)");
+    }
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
             return Err(io::Error::from_raw_os_error(libc::EISDIR)).with_context(|| named(path));

@@ -95,6 +95,9 @@ fn a_picture_that_could_not_be_drawn_is_said_before_the_start() {
     let run = around(&["--plot", &path("missing/cores.svg")], &format!("echo > {}", path("ran")));
     assert_eq!(run.status.code(), Some(125));
     assert!(text(run.stderr).contains("cores.svg: cannot be written (--plot)"));
+    let run = around(&["--plot", "-"], &format!("echo > {}", path("ran")));
+    assert_eq!(run.status.code(), Some(125));
+    assert!(text(run.stderr).contains("needs a file of its own (--plot)"));
     assert!(!directory.path().join("ran").exists(), "the command was not started");
 }
 
@@ -114,7 +117,7 @@ fn a_program_with_an_odd_name_is_shown_and_draws_nothing() {
     // SAFETY: kill takes plain numbers; the process is the shell that was left behind above.
     unsafe { libc::kill(left, libc::SIGKILL) };
     let said = text(run.stderr);
-    assert!(!said.contains('\x1b') && said.lines().all(|line| line.starts_with("c")), "{said}");
+    assert!(!said.contains('\x1b') && said.lines().all(|line| line.starts_with('c')), "{said}");
     if cfg!(target_os = "linux") {
         let hottest = lines(&file).last().unwrap()["hottest"]["name"].as_str().unwrap().to_owned();
         assert!(hottest.starts_with('a') && hottest.ends_with('b'), "{hottest:?}");

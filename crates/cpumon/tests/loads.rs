@@ -124,10 +124,10 @@ fn a_writer_waits_for_the_disk() {
 #[ignore = "a load for another test"]
 fn the_load_of_a_writer() {
     use std::os::unix::fs::{FileExt, OpenOptionsExt};
-    let (Ok(file), Ok(share)) = (std::env::var("LOAD_FILE"), std::env::var("LOAD_SHARE")) else { return };
     // Pages are what such writes must be aligned to.
     const PAGE: usize = 4096;
     const PIECE: usize = 8 << 20;
+    let (Ok(file), Ok(share)) = (std::env::var("LOAD_FILE"), std::env::var("LOAD_SHARE")) else { return };
     let bytes = vec![7_u8; PIECE + PAGE];
     let aligned = bytes.as_ptr().align_offset(PAGE);
     let open = |flags| fs::OpenOptions::new().write(true).create(true).custom_flags(flags).open(&file);

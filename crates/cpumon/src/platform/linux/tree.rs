@@ -199,9 +199,10 @@ mod tests {
         thread::scope(|scope| {
             // Writes from a thread that is not the first one, each piece through to the disk.
             let writer = scope.spawn(|| {
+                let piece = vec![7; 1 << 20];
                 let (start, before_s) = (Instant::now(), thread_cpu_s());
                 while !done.load(Ordering::Relaxed) {
-                    file.write_all(&[7; 1 << 20]).and_then(|()| file.as_file().sync_all()).unwrap();
+                    file.write_all(&piece).and_then(|()| file.as_file().sync_all()).unwrap();
                     file.rewind().unwrap();
                 }
                 (thread_cpu_s() - before_s) / start.elapsed().as_secs_f64()
