@@ -8,7 +8,9 @@ use pipe_tests::{Place, Run, bin, root};
 fn alpha158_equals_the_formulas_that_qlib_publishes() {
     let packages = root().join("tests/featgen_requirements.txt");
     let Some(python) = venv::python(&["pandas", "numpy", "pyarrow"], &packages) else {
-        eprintln!("skipped: alpha158_equals_the_formulas_that_qlib_publishes needs python3 with venv and pip");
+        eprintln!(
+            "skipped: alpha158_equals_the_formulas_that_qlib_publishes needs python3 with venv and pip"
+        );
         return;
     };
     let place = Place::new();

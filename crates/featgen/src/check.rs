@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// Writes a paragraph a symbol.
 pub fn write_text(batch: &Batch, out: &mut dyn Write) -> io::Result<()> {
-    for note in &batch.notes {
+    for note in &batch.scan.notes {
         writeln!(out, "note: {note}")?;
     }
     for (bars, findings) in batch.symbols.iter().zip(&batch.findings) {
@@ -17,11 +17,11 @@ pub fn write_text(batch: &Batch, out: &mut dyn Write) -> io::Result<()> {
             "{}: {} bars of {} s, {} sessions, {first} to {last}, {:.0} bars a year, zone {}, {}",
             bars.symbol,
             bars.len(),
-            batch.bar_seconds,
+            batch.scan.bar_seconds,
             n_sessions(bars),
-            batch.bars_per_year,
-            batch.timezone,
-            batch.provenance
+            batch.scan.bars_per_year,
+            batch.scan.timezone,
+            batch.scan.provenance
         )?;
         for finding in findings {
             writeln!(out, "    {finding}")?;
@@ -47,12 +47,12 @@ pub fn write_json(batch: &Batch, out: &mut dyn Write) -> io::Result<()> {
         })
     });
     let document = json!({
-        "bar_seconds": batch.bar_seconds,
-        "bars_per_year": batch.bars_per_year,
-        "timezone": batch.timezone,
-        "provenance": batch.provenance,
-        "notes": batch.notes,
-        "inputs": batch.inputs,
+        "bar_seconds": batch.scan.bar_seconds,
+        "bars_per_year": batch.scan.bars_per_year,
+        "timezone": batch.scan.timezone,
+        "provenance": batch.scan.provenance,
+        "notes": batch.scan.notes,
+        "inputs": batch.scan.inputs,
         "symbols": symbols.collect::<Vec<Value>>(),
     });
     writeln!(out, "{document:#}")
@@ -65,7 +65,7 @@ fn n_sessions(bars: &Bars) -> usize {
 fn dates<'a>(batch: &'a Batch, bars: &Bars) -> (&'a str, &'a str) {
     let date = |session: Option<&i32>| {
         let place = session.and_then(|&session| usize::try_from(session).ok());
-        place.and_then(|place| batch.calendar.get(place)).map_or("", String::as_str)
+        place.and_then(|place| batch.scan.calendar.get(place)).map_or("", String::as_str)
     };
     (date(bars.session.first()), date(bars.session.last()))
 }

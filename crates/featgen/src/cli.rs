@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use ::cli::pages::Page;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use market::csv::header::ColumnNames;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -146,7 +145,7 @@ pub struct BarArguments {
     ///
     /// The columns of bars are ts, time_of_day, open, high, low, close, volume and symbol.
     #[arg(long, value_name = "COLUMN=HEADER,…")]
-    pub columns: Option<ColumnNames>,
+    pub columns: Option<String>,
 
     /// Say where real bars come from; the label travels into every report.
     #[arg(long, value_name = "TEXT")]

@@ -7,6 +7,7 @@ use ::cli::{Exit, UsageError};
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use market::LoadOptions;
+use market::csv::header::ColumnNames;
 use market::load::{BadRows, Dedup, Fill, Splits, StampMeaning};
 use market::simulate::Simulation;
 use market::temporary::Temporary;
@@ -173,7 +174,10 @@ fn load_options(bars: BarArguments) -> anyhow::Result<LoadOptions> {
             .ok_or_else(|| UsageError(format!("--session-close: \"{text}\" is not a time such as 15:30")))
     };
     Ok(LoadOptions {
-        columns: bars.columns.unwrap_or_default(),
+        columns: match bars.columns.as_deref().map(str::parse) {
+            None => ColumnNames::default(),
+            Some(said) => said.map_err(|problem| UsageError(format!("--columns: {problem}")))?,
+        },
         symbol: bars.symbol,
         timezone: bars.timezone,
         stamp: bars.stamp.map(|stamp| match stamp {

@@ -21,36 +21,23 @@ use std::path::PathBuf;
 
 use rayon::prelude::*;
 
+use crate::Bars;
 use crate::error::Result;
-use crate::features::InputFile;
 use crate::quality::Finding;
-use crate::{Bars, Provenance};
 
 pub use options::{BadRows, Dedup, Fill, LoadOptions, StampMeaning};
 pub use scan::{Scan, scan};
 pub use splits::Splits;
 
 /// The bars of several symbols in one calendar.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Batch {
+    /// What they agree on.
+    pub scan: Scan,
     /// The symbols in ascending order.
     pub symbols: Vec<Bars>,
     /// What is odd about each symbol's bars, in the same order.
     pub findings: Vec<Vec<Finding>>,
-    /// Seconds from one bar to the next within a session.
-    pub bar_seconds: u32,
-    /// Bars in a year, counted.
-    pub bars_per_year: f64,
-    /// The exchange's zone.
-    pub timezone: String,
-    /// The batch's trading dates as `YYYY-MM-DD`.
-    pub calendar: Vec<String>,
-    /// The inputs and their digests.
-    pub inputs: Vec<InputFile>,
-    /// Where the bars come from.
-    pub provenance: Provenance,
-    /// What was assumed, one line each.
-    pub notes: Vec<String>,
 }
 
 /// Loads `paths` into one batch, all of it in memory. `go_on` is called after each file; when it says no,
@@ -60,17 +47,7 @@ pub fn load(paths: &[PathBuf], options: &LoadOptions, go_on: &(dyn Fn() -> bool 
     let bars: Vec<(Bars, Vec<Finding>)> =
         (0..scan.n_symbols()).into_par_iter().map(|symbol| scan.bars(symbol)).collect::<Result<_>>()?;
     let (symbols, findings) = bars.into_iter().unzip();
-    Ok(Batch {
-        symbols,
-        findings,
-        bar_seconds: scan.bar_seconds,
-        bars_per_year: scan.bars_per_year,
-        timezone: scan.timezone,
-        calendar: scan.calendar,
-        inputs: scan.inputs,
-        provenance: scan.provenance,
-        notes: scan.notes,
-    })
+    Ok(Batch { scan, symbols, findings })
 }
 
 #[cfg(test)]

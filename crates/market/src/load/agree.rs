@@ -112,11 +112,15 @@ pub fn notes(files: &[&Loaded], options: &LoadOptions) -> Vec<String> {
         let n_symbols = symbols().filter(|symbol| symbol.n_adjusted > 0).count();
         let listed: BTreeSet<&str> = splits.list.iter().map(|split| split.symbol.as_str()).collect();
         let n_absent = listed.iter().filter(|name| symbols().all(|symbol| symbol.symbol != **name)).count();
-        notes.push(format!(
-            "{}: {n_rows} rows before splits told in the shares after them, {n_symbols} symbols; {n_absent} symbols of \
-             the list are not among the inputs",
-            splits.file.name
-        ));
+        let symbols = if n_symbols == 1 { "symbol" } else { "symbols" };
+        let mut note =
+            format!("{}: {n_rows} rows of {n_symbols} {symbols} adjusted for later splits", splits.file.name);
+        match n_absent {
+            0 => {}
+            1 => note.push_str("; 1 listed symbol is not among the inputs"),
+            n => note.push_str(&format!("; {n} listed symbols are not among the inputs")),
+        }
+        notes.push(note);
     }
     notes
 }

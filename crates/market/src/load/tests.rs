@@ -1,6 +1,7 @@
 //! Known answers for whole files, through [`load`].
 
 use super::*;
+use crate::Provenance;
 use crate::timestamp;
 
 /// A folder of its own that goes away with the test.
@@ -39,13 +40,13 @@ fn intraday_bars_are_known_an_interval_after_their_stamp() {
     let folder = Folder::new("intraday");
     let path = folder.file("BPCL.csv", FIVE_MINUTES);
     let batch = load_all(std::slice::from_ref(&path), &LoadOptions::default()).unwrap();
-    assert_eq!((batch.bar_seconds, batch.timezone.as_str()), (300, "+05:30"));
-    assert_eq!(batch.calendar, ["2024-01-01", "2024-01-02"]);
+    assert_eq!((batch.scan.bar_seconds, batch.scan.timezone.as_str()), (300, "+05:30"));
+    assert_eq!(batch.scan.calendar, ["2024-01-01", "2024-01-02"]);
     let bars = &batch.symbols[0];
     assert_eq!((bars.symbol.as_str(), bars.session.as_slice()), ("BPCL", [0, 0, 0, 1, 1, 1].as_slice()));
     let zone = timestamp::zone_by_name("+05:30").unwrap();
     assert_eq!(timestamp::display(bars.ts[0], &zone), "2024-01-01 09:20");
-    assert!(batch.notes.is_empty() && batch.findings[0].is_empty(), "{:?}", batch.notes);
+    assert!(batch.scan.notes.is_empty() && batch.findings[0].is_empty(), "{:?}", batch.scan.notes);
     let close = LoadOptions { stamp: Some(StampMeaning::Close), ..LoadOptions::default() };
     let batch = load_all(&[path], &close).unwrap();
     assert_eq!(timestamp::display(batch.symbols[0].ts[0], &zone), "2024-01-01 09:15");
@@ -57,13 +58,13 @@ fn daily_bars_are_known_at_the_close_of_the_session() {
     let text =
         "Date,Open,High,Low,Close,Volume\n2024-01-01,1,1,1,1,1\n2024-01-02,1,1,1,1,1\n2024-01-03,1,1,1,1,1\n";
     let batch = load_all(&[folder.file("X.csv", text)], &LoadOptions::default()).unwrap();
-    assert_eq!(batch.bar_seconds, 86_400);
+    assert_eq!(batch.scan.bar_seconds, 86_400);
     let zone = timestamp::zone_by_name("Asia/Kolkata").unwrap();
     assert_eq!(timestamp::display(batch.symbols[0].ts[1], &zone), "2024-01-02 15:30");
     assert!(
-        batch.notes[0].ends_with("taken for Asia/Kolkata (change it with --timezone)"),
+        batch.scan.notes[0].ends_with("taken for Asia/Kolkata (change it with --timezone)"),
         "{:?}",
-        batch.notes
+        batch.scan.notes
     );
 }
 
@@ -73,7 +74,7 @@ fn several_files_share_one_calendar_and_are_sorted() {
     let other = FIVE_MINUTES.replace("2024-01-01", "2023-12-29");
     let paths = [folder.file("B.csv", FIVE_MINUTES), folder.file("A.csv", &other)];
     let batch = load_all(&paths, &LoadOptions::default()).unwrap();
-    assert_eq!(batch.calendar, ["2023-12-29", "2024-01-01", "2024-01-02"]);
+    assert_eq!(batch.scan.calendar, ["2023-12-29", "2024-01-01", "2024-01-02"]);
     let sessions: Vec<_> = batch.symbols.iter().map(|bars| (bars.symbol.as_str(), bars.session[0])).collect();
     assert_eq!(sessions, [("A", 0), ("B", 1)]);
 }
@@ -96,7 +97,7 @@ fn simulated_bars_cannot_be_called_real() {
     let error = load_all(&[folder.file("A.csv", &labelled)], &real).unwrap_err();
     assert!(error.contains("--source cannot call it real"), "{error}");
     let batch = load_all(&[folder.file("B.csv", FIVE_MINUTES)], &real).unwrap();
-    assert_eq!(batch.provenance, Provenance::Real { source: "NSE".into() });
+    assert_eq!(batch.scan.provenance, Provenance::Real { source: "NSE".into() });
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn files_beyond_the_budget_are_read_again_and_give_the_same_bars() {
     let options = LoadOptions::default();
     let all = load(&paths, &options, &|| true).unwrap();
     let frugal = scan::scan_within(&paths, &options, 0, &|| true).unwrap();
-    assert_eq!((frugal.calendar.clone(), frugal.bars_per_year), (all.calendar, all.bars_per_year));
+    assert_eq!((frugal.calendar.clone(), frugal.bars_per_year), (all.scan.calendar, all.scan.bars_per_year));
     for (place, bars) in all.symbols.iter().enumerate() {
         assert_eq!(frugal.bars(place).unwrap(), (bars.clone(), Vec::new()));
     }
@@ -138,4 +139,64 @@ fn bad_files_are_listed_when_they_may_be_skipped() {
     assert_eq!(scan.symbols().collect::<Vec<_>>(), ["A"]);
     assert_eq!((scan.bad_files.len(), &scan.bad_files[0].0), (1, &paths[1]));
     assert!(super::scan(&paths[1..], &options, &|| true).is_err());
+}
+
+#[test]
+fn the_last_bar_of_an_hour_ends_with_the_session() {
+    let folder = Folder::new("hours");
+    let mut text = "date,open,high,low,close,volume\n".to_owned();
+    for day in 1..=3 {
+        for hour in 9..=15 {
+            text.push_str(&format!("2024-01-0{day} {hour:02}:15,1,1,1,1,5\n"));
+        }
+    }
+    let path = folder.file("A.csv", &text);
+    let last = |options: LoadOptions| {
+        let batch = load_all(std::slice::from_ref(&path), &options).unwrap();
+        assert_eq!(batch.scan.bar_seconds, 3_600);
+        let zone = timestamp::zone_by_name(&batch.scan.timezone).unwrap();
+        let bars = &batch.symbols[0];
+        [5, 6].map(|bar| timestamp::display(bars.ts[bar], &zone))
+    };
+    assert_eq!(last(LoadOptions::default()), ["2024-01-01 15:15", "2024-01-01 15:30"]);
+    // Elsewhere the close is not known unless it is said, and a bar is better known late than early.
+    let new_york = || LoadOptions { timezone: Some("America/New_York".into()), ..LoadOptions::default() };
+    assert_eq!(last(new_york()), ["2024-01-01 15:15", "2024-01-01 16:15"]);
+    let close = Some(jiff::civil::Time::constant(16, 0, 0, 0));
+    assert_eq!(
+        last(LoadOptions { session_close: close, ..new_york() }),
+        ["2024-01-01 15:15", "2024-01-01 16:00"]
+    );
+}
+
+#[test]
+fn gaps_are_filled_when_asked_and_counted() {
+    let folder = Folder::new("fill");
+    let path = folder.file("A.csv", &FIVE_MINUTES.replace("2024-01-02 09:20:00+05:30,2,2,2,2,5\n", ""));
+    let gap = load_all(std::slice::from_ref(&path), &LoadOptions::default()).unwrap();
+    assert_eq!(gap.symbols[0].len(), 5);
+    let options = LoadOptions { fill: Fill::Session, ..LoadOptions::default() };
+    let batch = load_all(&[path], &options).unwrap();
+    let bars = &batch.symbols[0];
+    assert_eq!((bars.len(), bars.close[4], bars.volume[4]), (6, 2.0, 0.0));
+    assert_eq!(bars.session, [0, 0, 0, 1, 1, 1]);
+    assert_eq!(
+        batch.findings[0][0].to_string(),
+        "bars filled in where they were missing: 1 (first: 2024-01-02 09:25)"
+    );
+}
+
+#[test]
+fn splits_tell_the_past_in_the_shares_after_them() {
+    let folder = Folder::new("splits");
+    let path = folder.file("A.csv", FIVE_MINUTES);
+    let list = folder.file("splits.csv", "symbol,date,ratio\nA,2024-01-02,2:1\nB,2024-01-02,5\n");
+    let options = LoadOptions { splits: Some(Splits::read(&list).unwrap()), ..LoadOptions::default() };
+    let batch = load_all(&[path], &options).unwrap();
+    assert_eq!(batch.symbols[0].close, [0.5, 1.0, 1.0, 2.0, 2.0, 2.0]);
+    assert_eq!(batch.symbols[0].volume, [10.0, 10.0, 10.0, 5.0, 5.0, 5.0]);
+    assert_eq!(
+        batch.scan.notes,
+        ["splits.csv: 3 rows of 1 symbol adjusted for later splits; 1 listed symbol is not among the inputs"]
+    );
 }
