@@ -97,13 +97,16 @@ def against_wheel(featgen, compute, folder):
     subprocess.run([featgen, "-q", str(folder / "M.csv"), "-o", str(bars), "-f", "kmid"], check=True)
     table = pq.read_table(bars)
     b = {c: table[c].to_numpy().astype(float) for c in ("open", "high", "low", "close", "volume")}
-    theirs = []
-    for _ in range(7):
-        start = time.perf_counter()
-        for call in THIRTEEN:
+    # The shortest of each call, as the Rust benchmark takes it: what other programs do gets least into that.
+    theirs = 0.0
+    for call in THIRTEEN:
+        seconds = []
+        for _ in range(15):
+            start = time.perf_counter()
             call(talib, b)
-        theirs.append(time.perf_counter() - start)
-    ours, theirs = json.loads(compute.read_text())["cpu_seconds"], min(theirs)
+            seconds.append(time.perf_counter() - start)
+        theirs += min(seconds)
+    ours = json.loads(compute.read_text())["cpu_seconds"]
     return row("1,000,050 bars: thirteen functions on one thread, TA-Lib wheel over ours", f"{ours * 1e3:.0f} ms",
                f"{theirs * 1e3:.0f} ms", theirs / ours, ">= 1", theirs >= ours)
 

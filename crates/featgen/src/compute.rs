@@ -5,6 +5,7 @@ use market::FeatureColumn;
 use market::parquet::Width;
 use rayon::prelude::*;
 
+use crate::buffers;
 use crate::catalogue::Frame;
 use crate::specification::Feature;
 use crate::talib::Failure;
@@ -91,7 +92,7 @@ impl Plan {
             let rows = self.unstable_rows[place].min(values.len());
             values[..rows].fill(f64::NAN);
             let column = narrow(&values, self.width(&self.features[place]));
-            drop(values);
+            buffers::give_back(values);
             let leading = leading_nulls(&column);
             let later = n_nulls(&column) - leading;
             (take(place, column), leading, later)
@@ -139,7 +140,9 @@ impl Plan {
                     .fold(values.unwrap_or_default(), |values, transform| transform.apply(values, frame));
                 (place, column(place, values))
             });
-            Ok(taken.collect::<Vec<_>>())
+            let taken: Vec<(usize, T)> = taken.collect();
+            outputs.into_iter().flatten().for_each(buffers::give_back);
+            Ok(taken)
         };
         let taken: Result<Vec<Vec<(usize, T)>>, Failure> =
             self.calls.par_iter().enumerate().with_max_len(1).map(of_call).collect();
@@ -152,15 +155,21 @@ impl Plan {
 /// Values that the width cannot hold, infinities among them, become null, which NaN stands for.
 fn narrow(values: &[f64], width: Width) -> FeatureColumn {
     match width {
-        Width::F32 => FeatureColumn::F32(
-            values
-                .iter()
-                .map(|&value| Some(value as f32).filter(|value| value.is_finite()).unwrap_or(f32::NAN))
-                .collect(),
-        ),
-        Width::F64 => FeatureColumn::F64(
-            values.iter().map(|&value| if value.is_finite() { value } else { f64::NAN }).collect(),
-        ),
+        Width::F32 => {
+            let mut column = buffers::singles(values.len());
+            for (narrow, &value) in column.iter_mut().zip(values) {
+                let value = value as f32;
+                *narrow = if value.is_finite() { value } else { f32::NAN };
+            }
+            FeatureColumn::F32(column)
+        }
+        Width::F64 => {
+            let mut column = buffers::doubles(values.len());
+            for (kept, &value) in column.iter_mut().zip(values) {
+                *kept = if value.is_finite() { value } else { f64::NAN };
+            }
+            FeatureColumn::F64(column)
+        }
     }
 }
 

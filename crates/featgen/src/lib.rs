@@ -7,7 +7,7 @@
 //! - [`whole`]: one output of all symbols; [`partition`]: a folder with a part for each; [`record`]: how an output
 //!   was made, so that it can be brought up to date; [`summary`]: what is said at the end.
 //! - [`sink`]: where finished symbols go; [`skipped`]: the list of files that were left out.
-//! - [`compute`]: one symbol's features from its bars.
+//! - [`compute`]: one symbol's features from its bars; [`buffers`]: series used again.
 //! - [`specification`]: from `core,rsi:21@lag:1` to the columns that it asks for.
 //! - [`preset`]: specifications with a name.
 //! - [`catalogue`]: every feature by name.
@@ -17,6 +17,7 @@
 //! - [`verify`]: the proof that no feature looks ahead.
 //! - [`stable`]: how many rows depend on where a series starts.
 //! - [`list`], [`check`]: the catalogue and the quality report, as text and JSON.
+pub mod buffers;
 pub mod catalogue;
 pub mod check;
 pub mod cli;

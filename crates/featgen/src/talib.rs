@@ -9,6 +9,7 @@ use ta_lib::abstract_api::{
 };
 use ta_lib::{Core, RetCode};
 
+use crate::buffers;
 use crate::catalogue::{Definition, Frame, Origin, Outputs, Parameter};
 
 /// TA-Lib refused a call; the text names the function.
@@ -222,10 +223,9 @@ fn call(function: &'static FuncInfo, frame: &Frame, parameters: &[f64]) -> Resul
     Ok(reals)
 }
 
-/// Room for a series, null in its first rows. The others are zeros fresh from the system, which cost nothing before
-/// they are written to.
+/// Room for a series, null in its first rows; all others are to be written.
 fn empty(n_null: usize, n: usize) -> Vec<f64> {
-    let mut values = vec![0.0; n];
+    let mut values = buffers::doubles(n);
     values[..n_null].fill(f64::NAN);
     values
 }

@@ -157,8 +157,9 @@ pub const TRANSFORMS: &[TransformDefinition] = &[
         summary: "Over the close: for differences of prices, such as MACD",
         parameters: &[],
         lookback: |before, _| before,
-        apply: |values, frame, _| {
-            values.iter().zip(&frame.bars.close).map(|(value, close)| value / close).collect()
+        apply: |mut values, frame, _| {
+            values.iter_mut().zip(&frame.bars.close).for_each(|(value, close)| *value /= close);
+            values
         },
     },
     TransformDefinition {
@@ -166,8 +167,9 @@ pub const TRANSFORMS: &[TransformDefinition] = &[
         summary: "Over the close, minus one: for price levels, such as averages and bands",
         parameters: &[],
         lookback: |before, _| before,
-        apply: |values, frame, _| {
-            values.iter().zip(&frame.bars.close).map(|(value, close)| value / close - 1.0).collect()
+        apply: |mut values, frame, _| {
+            values.iter_mut().zip(&frame.bars.close).for_each(|(value, close)| *value = *value / close - 1.0);
+            values
         },
     },
 ];

@@ -13,6 +13,7 @@ use market::quality::Finding;
 use market::{FeatureInfo, FileInfo, Scan, SymbolFeatures, digest};
 use rayon::prelude::*;
 
+use crate::buffers;
 use crate::catalogue::{Frame, Others};
 use crate::compute::Plan;
 use crate::in_order::in_order;
@@ -154,7 +155,13 @@ fn encode(
     // A column is encoded as soon as it is computed: while it is in the cache, and so that few are in memory.
     let (columns, computed) = rayon::join(
         || encoder.encode_bars(&bars),
-        || plan.compute_each(&frame, |place, values| encoder.encode_feature(place, &values)),
+        || {
+            plan.compute_each(&frame, |place, values| {
+                let encoded = encoder.encode_feature(place, &values);
+                buffers::give_back_column(values);
+                encoded
+            })
+        },
     );
     let (mut columns, computed) = (columns?, computed.with_context(|| bars.symbol.clone())?);
     for column in computed.columns {

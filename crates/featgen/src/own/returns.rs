@@ -43,7 +43,8 @@ pub fn definitions() -> Vec<Definition> {
     volume.lookback = |_, parameters| Some(parameters[0] as usize - 1);
     let mut turbulence = over_bars(
         "turbulence",
-        "Squared distance of the return from its mean over the bars before, in their variances (Kritzman, Li 2010)",
+        "Squared distance of the symbol's return from its mean over the bars before, in their variances (Kritzman, Li \
+         2010); FinRL's is over all symbols at once",
         &["close"],
         252.0,
         turbulence,
