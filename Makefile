@@ -59,7 +59,7 @@ ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) \
 # The tools size their own pools; this keeps the libraries beneath them from adding more.
 WORKERS = $(or $(strip $(THREADS)),$(shell getconf _NPROCESSORS_ONLN))
 
-.PHONY: help setup build install features train eval monitor data test gates bench bench-featgen clean
+.PHONY: help setup build install features train eval monitor data test gates bench bench-featgen bench-train clean
 
 help: ## Say what each target and variable does
 	@echo 'usage: make TARGET [VARIABLE=value …]'
@@ -136,7 +136,7 @@ test: build ## Everything that must hold
 	@cargo test --release --workspace --locked
 
 gates: build ## What takes longer: learning to a known score, kills at random moments
-	@cargo test --release --workspace --locked --features pipe-tests/gates --test gates
+	@cargo test --release --workspace --locked --features pipe-tests/gates --test gates --test misbehaviour
 
 bench: build ## Speeds, as ratios against peers and limits; JSON under target/bench
 	@cargo bench --workspace --locked --bench bench
@@ -151,6 +151,11 @@ bench-featgen: build ## featgen against pandas, polars, the TA-Lib wheel and its
 	@mkdir -p target/bench
 	@cargo bench --workspace --locked --bench featgen_compute > target/bench/featgen-compute.json
 	@.venv/bin/python scripts/bench-featgen.py $(BIN)/featgen target/bench/featgen-compute.json target/bench/featgen.json
+
+bench-train: build ## train ppo against what its arithmetic allows, and PyTorch where PEER_PYTHON is a Python with torch
+	@cargo build --release --workspace --locked --examples
+	@python3 scripts/bench-train.py $(BIN) target/bench/train.json \
+		$(if $(strip $(PEER_PYTHON)),--python $(call quoted,$(PEER_PYTHON)))
 
 clean: ## Remove what was built, and the features; runs, real data and libtorch stay
 	@cargo clean

@@ -273,6 +273,52 @@ fn a_client_that_dies_leaves_the_others_playing() {
 }
 
 #[test]
+fn a_server_answers_a_ping_lets_in_whom_it_is_told_and_says_goodbye() {
+    let place = Place::new();
+    let address = format!("unix:{}", place.text("s"));
+    let refused = Run::new("envpool").args(["ping", &address]).fails(1);
+    assert!(refused.contains("nobody listens"), "{refused}");
+    let (mut server, _) = listen(&place, &["--env", "cartpole", "--socket-mode", "0660", "--envs", "3"]);
+    let said = Run::new("envpool").args(["ping", &address, "--wait", "60"]).succeeds().stdout;
+    assert!(said.contains("serves cartpole, up to 3 environments"), "{said}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(place.path("s")).expect("a socket").permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o660);
+    let mut client = Client::connect(&address, Duration::from_secs(20), "test").expect("a connection");
+    let mut session = client.open(&Open::training(3, 1)).expect("a session");
+    client.reset(&mut session).expect("first observations");
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.wait(Duration::from_secs(20)).success());
+    let gone = client.step(&mut session, Actions::Discrete(&[0; 3])).unwrap_err().to_string();
+    assert!(gone.contains("told to end"), "{gone}");
+}
+
+#[test]
+fn a_log_in_json_is_one_object_a_line() {
+    let place = Place::new();
+    let log = std::fs::File::create(place.path("log")).expect("a log");
+    let address = format!("unix:{}", place.text("s"));
+    let mut server = Guard(
+        std::process::Command::new(bin("envpool"))
+            .args(["--env", "cartpole", "--log-format", "json", "--listen", &address])
+            .stderr(log)
+            .spawn()
+            .expect("envpool starts"),
+    );
+    Run::new("envpool").args(["ping", &address, "--wait", "60"]).succeeds();
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.wait(Duration::from_secs(20)).success());
+    let text = std::fs::read_to_string(place.path("log")).expect("a log");
+    let events: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["event"].to_string())
+        .collect();
+    assert_eq!(events[0], "\"listening\"", "{text}");
+    assert!(events.contains(&"\"connected\"".into()), "{text}");
+}
+
+#[test]
 fn bad_actions_and_sessions_are_refused_by_name_and_change_nothing() {
     let place = Place::new();
     let features = place.features("BPCL", 20);

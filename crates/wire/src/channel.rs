@@ -65,6 +65,10 @@ impl Channel {
         let Some(writer) = &mut self.writer else { return Err(self.gone()) };
         match frame::write(&mut Patient { file: writer, limit: ANSWER_LIMIT }, kind, session, body) {
             Ok(()) => Ok(()),
+            // What it said before it went can still be read, and may be why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(self.receive_header(Duration::ZERO).err().unwrap_or_else(|| self.gone()))
+            }
             Err(error) => Err(self.explain(error, ANSWER_LIMIT)),
         }
     }
