@@ -243,6 +243,7 @@ fn the_report_opens_in_a_browser_without_a_network() {
         "Return since the first held-out bar",
         "Drawdown",
         "Where the time went",
+        "Held by the policy",
         "What the cores did",
         "latest 100 episodes",
     ] {
@@ -253,4 +254,15 @@ fn the_report_opens_in_a_browser_without_a_network() {
     headless(&[&format!("--screenshot={picture}")]);
     let png = fs::read(&picture).expect("a picture");
     assert!(png.starts_with(b"\x89PNG") && png.len() > 50_000, "{} bytes of picture", png.len());
+}
+
+#[test]
+fn a_silent_server_is_waited_for_with_a_word() {
+    let place = Place::new();
+    let outcome = Run::new("train").args(["ppo", "--out", &place.text("runs"), "--", "sleep", "4"]).ends();
+    assert_eq!(outcome.status.code(), Some(1));
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert!(lines[0].starts_with("train: waiting for sleep to be ready"), "{}", outcome.stderr);
+    assert!(lines[1].contains("sleep") && lines.len() == 2, "{}", outcome.stderr);
+    assert!(!place.path("runs").exists(), "no run has begun");
 }

@@ -112,7 +112,9 @@ impl<F: AlgorithmFlags> LearnArguments<F> {
             && config.algorithm.name() != F::NAME
         {
             let name = config.algorithm.name();
-            return Err(UsageError(format!("--resume: it is a run of `train {name}` (go on with that)")).into());
+            return Err(
+                UsageError(format!("--resume: it is a run of `train {name}` (go on with that)")).into()
+            );
         }
         Ok(plan)
     }

@@ -19,7 +19,8 @@ use crate::cli::run_flags::{Plan, RunFlags};
 use crate::config::Config;
 use crate::files::put_file;
 use crate::group_report::{GroupReport, Kind, Member};
-use crate::run::{default_out, prepare, print, spec_of};
+use crate::learn::{default_out, prepare, spec_of};
+use crate::run::print;
 use crate::stop::{Interrupted, Stop};
 use crate::{device, run_directory, server, window};
 

@@ -113,10 +113,14 @@ impl GroupReport {
         let label = if simulated { " of SIMULATED data" } else { "" };
         match self.kind {
             Kind::Seeds => format!(
-                "The policy {verb} buy and hold: {} against {} on days{label} that it never saw (interquartile mean of {}, \
+                "The policy {verb} buy and hold: {} against {} on {}{label} that it never saw (interquartile mean of {}, \
                  95 % interval {} to {}).",
                 percent(mean.estimate),
                 percent(held),
+                plural(
+                    self.members.first().and_then(|member| member.statistic("days")).unwrap_or(0.0) as u64,
+                    "day"
+                ),
                 plural(runs, "seed"),
                 percent(mean.low),
                 percent(mean.high)
@@ -239,7 +243,7 @@ mod tests {
     fn group(kind: Kind, returns: &[(f64, f64)]) -> GroupReport {
         let member = |(i, (own, held)): (usize, &(f64, f64))| {
             let report = json!({
-                "policy": { "total_return": own, "sharpe": 1.25, "max_drawdown": 0.1, "trades": 7 },
+                "policy": { "total_return": own, "sharpe": 1.25, "max_drawdown": 0.1, "trades": 7, "days": 30 },
                 "baselines": { "buy_and_hold": { "total_return": held } },
             });
             Member::new(&format!("seed-{i}"), &Config { seed: i as u64, ..Config::default() }, report)
@@ -254,7 +258,7 @@ mod tests {
         let report = group(Kind::Seeds, &[(9.0, 0.05), (0.01, 0.05), (-0.9, 0.05), (0.03, 0.05)]);
         let text = report.to_text();
         let first =
-            "The policy DOES NOT BEAT buy and hold: +2.00 % against +5.00 % on days of SIMULATED data";
+            "The policy DOES NOT BEAT buy and hold: +2.00 % against +5.00 % on 30 days of SIMULATED data";
         assert!(text.starts_with(first), "{text}");
         assert_eq!(report.to_json()["interquartile_mean"]["estimate"], 0.02);
         assert!(report.to_page().contains("SIMULATED (nse &lt;1&gt;"));

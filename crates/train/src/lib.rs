@@ -4,7 +4,7 @@
 //! What every run shares, whatever the algorithm:
 //! - [`cli`], [`config`]: the command line, and the one configuration that comes of it; [`hyper`]: how an
 //!   algorithm declares its part of both; [`schedule`]: values that change over a training.
-//! - [`run`]: what each command does, as a handful of steps; [`group`], [`group_report`]: several runs as one; [`window`]: the days
+//! - [`run`]: what each command does, as a handful of steps; [`learn`]: one training; [`group`], [`group_report`]: several runs as one; [`window`]: the days
 //!   of a walk forward; [`stop`]: being asked to stop.
 //! - [`server`]: the server of a command; [`env`]: the environments as an algorithm sees them.
 //! - [`task`]: what a run and an algorithm say to each other; [`journal`]: what a run does with what it is told.
@@ -30,7 +30,7 @@
 //!   [`statistics`]: what is said of them; [`bootstrap`], [`deflated_sharpe`], [`probability`]: how much of it
 //!   chance explains.
 //! - [`origin`]: what a policy learnt from, held against what it is judged on.
-//! - [`report`], [`tables`], [`page`], [`summary`], [`words`]: what a run has to show, for programs, in
+//! - [`report`], [`tables`], [`page`], [`charts`], [`summary`], [`words`]: what a run has to show, for programs, in
 //!   spreadsheets, in a browser, and at the end; [`cpu_log`]: what the cores did meanwhile.
 pub mod act;
 pub mod algorithm;
@@ -38,6 +38,7 @@ pub mod aligned;
 pub mod ars;
 pub mod bootstrap;
 pub mod cem;
+pub mod charts;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
@@ -53,6 +54,7 @@ pub mod group_report;
 pub mod history;
 pub mod hyper;
 pub mod journal;
+pub mod learn;
 pub mod learner;
 pub mod measure;
 pub mod metrics;

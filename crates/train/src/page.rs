@@ -2,17 +2,14 @@
 
 use std::fmt::Write as _;
 
-use plot::{Bar, Bars, LineChart, Series, Style, Values, XAxis};
-use serde_json::{Map, Value};
 use wire::spec::Market;
 
+use crate::charts::{self, Line};
 use crate::evaluate::{Evaluation, Outcome};
-use crate::play::time_zone;
-use crate::report::{Report, TimeSplit};
-use crate::statistics::{Statistics, drawdowns};
+use crate::report::Report;
+use crate::statistics::Statistics;
 use crate::summary::bar_in_words;
-use crate::validation::Validation;
-use crate::words::{days_in_words, local_date, percent, thousands};
+use crate::words::{days_in_words, percent, thousands};
 
 const STYLE: &str = "\
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 940px; margin: 2em auto; padding: 0 1em }
@@ -26,9 +23,6 @@ svg { max-width: 100%; height: auto } pre { background: #f6f6f6; padding: 1em; o
 
 /// The shortest span that is scaled to a year.
 const SHORTEST_SPAN_YEARS: f64 = 0.25;
-
-/// A line of `metrics.jsonl`.
-type Line = Map<String, Value>;
 
 /// Metrics that are drawn where an algorithm has them: title, unit, name.
 const CURVES: [(&str, &str, &str); 3] = [
@@ -48,19 +42,20 @@ pub fn of(report: &Report, metrics: &[Line], cores: Option<&str>) -> String {
         page.push_str("<h2>Held-out days</h2>\n");
         page.push_str(&table(evaluation, &report.cost_kinds, market));
         page.push_str(&chance(report, evaluation));
-        page.push_str(&equity_chart(market, evaluation));
-        page.push_str(&drawdown_chart(market, evaluation));
+        page.push_str(&charts::equity(market, evaluation));
+        page.push_str(&charts::drawdown(market, evaluation));
+        page.push_str(&charts::positions_on_the_price(market, evaluation));
         page.push_str(&months(evaluation));
         page.push_str(NOTES);
     }
     if !metrics.is_empty() {
         page.push_str("<h2>Learning</h2>\n");
         for (title, y_label, name) in CURVES {
-            page.push_str(&curve_chart(title, y_label, metrics, name));
+            page.push_str(&charts::curve(title, y_label, metrics, name));
         }
     }
     if let Some(validation) = report.training.as_ref().and_then(|training| training.validation.as_ref()) {
-        page.push_str(&validation_chart(validation));
+        page.push_str(&charts::validation(validation));
     }
     if let Some(training) = &report.training {
         let _ = writeln!(
@@ -72,7 +67,7 @@ pub fn of(report: &Report, metrics: &[Line], cores: Option<&str>) -> String {
             thousands(training.steps_per_second() as u64),
             training.longest_checkpoint_stall_ms
         );
-        page.push_str(&time_chart(&training.time_split));
+        page.push_str(&charts::time(&training.time_split));
         page.push_str(cores.unwrap_or_default());
         let config = training.config.to_toml().unwrap_or_default();
         let _ = writeln!(page, "<h2>Configuration</h2>\n<pre>{}</pre>", escaped(&config));
@@ -215,123 +210,6 @@ fn months(evaluation: &Evaluation) -> String {
         let _ = writeln!(html, "<tr><td>{month}</td>{}</tr>", cells.collect::<String>());
     }
     html + "</table>\n"
-}
-
-fn equity_chart(market: &Market, evaluation: &Evaluation) -> String {
-    let outcomes = [&evaluation.policy].into_iter().chain(&evaluation.baselines);
-    let series = outcomes.map(|outcome| Series {
-        name: outcome.name.to_owned(),
-        points: points(evaluation, outcome, |equity, capital| {
-            equity.iter().map(|equity| equity / capital - 1.0).collect()
-        }),
-        style: if outcome.key == "policy" { Style::Solid } else { Style::Dashed },
-    });
-    drawn(&LineChart {
-        title: "Return since the first held-out bar, after costs".into(),
-        x: axis(market, evaluation),
-        y_label: "return".into(),
-        y_values: Values::Percent,
-        series: series.collect(),
-        ..LineChart::default()
-    })
-}
-
-fn drawdown_chart(market: &Market, evaluation: &Evaluation) -> String {
-    let fall =
-        |equity: &[f64], capital: f64| drawdowns(capital, equity).into_iter().map(|fall| -fall).collect();
-    let policy = &evaluation.policy;
-    let own =
-        Series { name: "policy".into(), points: points(evaluation, policy, fall), style: Style::FillToZero };
-    let held = evaluation.baseline("buy_and_hold").map(|outcome| Series {
-        name: outcome.name.to_owned(),
-        points: points(evaluation, outcome, fall),
-        style: Style::Dashed,
-    });
-    drawn(&LineChart {
-        title: "Drawdown".into(),
-        x: axis(market, evaluation),
-        y_label: "below the peak".into(),
-        y_values: Values::Percent,
-        series: [own].into_iter().chain(held).collect(),
-        height_px: 220,
-    })
-}
-
-/// The bars of the longest account, which every other one is a part of.
-fn times(evaluation: &Evaluation) -> Vec<i64> {
-    let outcomes = [&evaluation.policy].into_iter().chain(&evaluation.baselines);
-    let longest = outcomes.max_by_key(|outcome| outcome.history.rows.len());
-    longest.map(|outcome| outcome.history.rows.iter().map(|row| row.ts).collect()).unwrap_or_default()
-}
-
-fn axis(market: &Market, evaluation: &Evaluation) -> XAxis {
-    let zone = time_zone(&market.timezone);
-    let label = |ts: i64| local_date(ts, &zone);
-    XAxis::Labels(times(evaluation).into_iter().map(label).collect())
-}
-
-fn points(
-    evaluation: &Evaluation,
-    outcome: &Outcome,
-    values: impl Fn(&[f64], f64) -> Vec<f64>,
-) -> Vec<(f64, f64)> {
-    let times = times(evaluation);
-    let equity: Vec<f64> = outcome.history.rows.iter().map(|row| row.equity).collect();
-    let values = values(&equity, outcome.history.capital);
-    let place = |ts: i64| times.binary_search(&ts).unwrap_or_else(|place| place) as f64;
-    outcome.history.rows.iter().zip(values).map(|(row, value)| (place(row.ts), value)).collect()
-}
-
-fn curve_chart(title: &str, y_label: &str, metrics: &[Line], name: &str) -> String {
-    let number = |line: &Line, key: &str| line.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
-    let points: Vec<_> = metrics.iter().map(|line| (number(line, "step"), number(line, name))).collect();
-    if points.iter().all(|(_, value)| value.is_nan()) {
-        return String::new();
-    }
-    drawn(&LineChart {
-        title: title.into(),
-        x: XAxis::Number { label: "environment steps".into() },
-        y_label: y_label.into(),
-        series: vec![Series { name: y_label.into(), points, style: Style::Solid }],
-        height_px: 200,
-        ..LineChart::default()
-    })
-}
-
-fn validation_chart(validation: &Validation) -> String {
-    let points = validation.scores.iter().map(|score| (score.timesteps as f64, score.total_return)).collect();
-    drawn(&LineChart {
-        title: "Return on the validation days, which chose the policy".into(),
-        x: XAxis::Number { label: "environment steps".into() },
-        y_label: "return".into(),
-        y_values: Values::Percent,
-        series: vec![Series { name: "validation".into(), points, style: Style::Solid }],
-        height_px: 200,
-    })
-}
-
-fn time_chart(split: &TimeSplit) -> String {
-    let parts = split.parts();
-    let chart = Bars {
-        title: "Where the time went".into(),
-        label: "seconds".into(),
-        parts: parts.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        bars: vec![Bar {
-            name: "training".into(),
-            lengths: parts.iter().map(|(_, seconds)| *seconds).collect(),
-        }],
-    };
-    chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
-}
-
-/// A chart, or a line that says why there is none.
-pub fn drawn(chart: &LineChart) -> String {
-    chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
-}
-
-/// A chart that fails must not cost the page.
-fn not_drawn(error: &plot::PlotError) -> String {
-    format!("<p>The chart could not be drawn: {}</p>\n", escaped(&error.to_string()))
 }
 
 /// `text` as it may stand in a page.

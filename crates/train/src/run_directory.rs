@@ -1,7 +1,8 @@
 //! The directory of one run: `OUT/DATE-SEED`, with `OUT/latest` pointing to the newest.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -69,6 +70,22 @@ fn make_new(run: &Path) -> Result<()> {
     }
 }
 
+/// Takes the run in the directory `run` for this process, for as long as the value or the process lives: two
+/// trainings in one directory would spoil both.
+///
+/// # Errors
+/// If another process is at work in it.
+pub fn claim(run: &Path) -> Result<File> {
+    let file = File::create(run.join(".claimed")).with_context(|| run.display().to_string())?;
+    // SAFETY: the descriptor is open, as `file` lives.
+    let taken = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0;
+    // A file system without locks is no reason not to learn.
+    if !taken && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock {
+        bail!("{}: a training is at work in it (wait until it ends, or end it)", run.display());
+    }
+    Ok(file)
+}
+
 /// Replaces the link in one step, so that it never points nowhere.
 fn point(out: &Path, name: &str) -> Result<()> {
     let latest = out.join("latest");
@@ -105,5 +122,14 @@ mod tests {
             let text = format!("{error:#}");
             assert!(text.contains("a-file") && text.contains("--out"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_run_is_claimed_by_one_at_a_time() {
+        let run = tempfile::tempdir().unwrap();
+        let first = claim(run.path()).unwrap();
+        assert!(claim(run.path()).unwrap_err().to_string().contains("at work"));
+        drop(first);
+        assert!(claim(run.path()).is_ok());
     }
 }

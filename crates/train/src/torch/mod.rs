@@ -46,6 +46,11 @@ struct Away {
 impl TorchLearner {
     /// Networks of `shape` at `placement` with their first values from `seed`.
     pub fn new(shape: &NetworkShape, seed: u64, placement: Placement) -> Result<Self> {
+        Self::with(shape, seed, placement, placement.inference != placement.update)
+    }
+
+    /// The same; `is_away` says whether what acts has a copy of the parameters.
+    fn with(shape: &NetworkShape, seed: u64, placement: Placement, is_away: bool) -> Result<Self> {
         let layout = shape.layout();
         // Made on the processor and moved: Metal has no QR.
         let initial = shape.initial_parameters(seed);
@@ -54,7 +59,6 @@ impl TorchLearner {
             (0..count.max(1)).map(|_| Part::new(flat, &layout, shape.activation)).collect()
         };
         let (acting, learning) = (placement.inference_threads.max(1), placement.update_threads.max(1));
-        let is_away = placement.inference != placement.update;
         let away = if is_away {
             let flat = place::upload(&initial, placement.inference)?;
             Some(Away { parts: replicas(&flat, acting)?, flat, is_stale: false })
@@ -379,5 +383,33 @@ mod tests {
             learner.step(0.01, 0.25).unwrap();
         }
         assert_eq!(learner.parameters().unwrap(), other.parameters().unwrap());
+    }
+
+    #[test]
+    fn what_acts_elsewhere_acts_by_what_was_learnt_last() {
+        let shape = shape(&[8], Activation::Tanh);
+        let placement = Placement { inference_threads: 2, ..Placement::one_thread() };
+        let mut learners = [false, true].map(|away| TorchLearner::with(&shape, 1, placement, away).unwrap());
+        let observations: Vec<f32> = (0..12 * shape.observation_len).map(|i| (i as f32).sin()).collect();
+        let mut before = Vec::new();
+        for round in 0..3 {
+            let seen = learners.each_mut().map(|learner| {
+                let heads = learner.infer(&observations).unwrap();
+                (heads.policy.to_vec(), heads.values.to_vec(), heads.log_deviation.to_vec())
+            });
+            assert_eq!(seen[0], seen[1], "round {round}");
+            assert_ne!(seen[0].0, before);
+            before.clone_from(&seen[0].0);
+            for learner in &mut learners {
+                let loss =
+                    |_: &[u32], heads: Heads<'_>, gradients: &mut crate::learner::HeadGradients<'_>| {
+                        gradients.policy.copy_from_slice(heads.policy);
+                        gradients.values.fill(1.0);
+                        LossSums::default()
+                    };
+                learner.differentiate(&observations, &[0, 5, 11], &loss).unwrap();
+                learner.step(0.1, 10.0).unwrap();
+            }
+        }
     }
 }
