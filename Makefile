@@ -15,6 +15,7 @@ MARKET    ?= nse
 TEST_DAYS ?= 30
 VALIDATION_DAYS ?= 0
 # How to train.
+ALGO      ?= ppo
 TIMESTEPS ?= 2000000
 ENVS      ?= 256
 SEED      ?= 1
@@ -59,7 +60,7 @@ ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) \
 # The tools size their own pools; this keeps the libraries beneath them from adding more.
 WORKERS = $(or $(strip $(THREADS)),$(shell getconf _NPROCESSORS_ONLN))
 
-.PHONY: help setup build install features train eval monitor data test gates bench bench-featgen bench-train clean
+.PHONY: help setup build install features train eval monitor data test gates bench bench-envpool bench-featgen bench-train clean
 
 help: ## Say what each target and variable does
 	@echo 'usage: make TARGET [VARIABLE=value …]'
@@ -73,6 +74,7 @@ help: ## Say what each target and variable does
 	@echo '                    delivery charges and long-only on daily ones; none is 10 basis points, shorts allowed'
 	@echo '  TEST_DAYS=$(TEST_DAYS)      trading days held out and judged on'
 	@echo '  VALIDATION_DAYS=$(VALIDATION_DAYS)  the last training days, kept apart to choose among policies'
+	@echo '  ALGO=$(ALGO)          how to learn: ppo, or without gradients openes, cem or ars'
 	@echo '  TIMESTEPS=$(TIMESTEPS) environment steps to train for'
 	@echo '  ENVS=$(ENVS)          environments stepped at once'
 	@echo '  SEED=$(SEED)            of everything drawn at random'
@@ -102,7 +104,7 @@ train: $(FEATURE_FILE) | build ## Train a policy on SYMBOL and judge it on days 
 	@mkdir -p $(call quoted,$(RUN))
 	@eval "$$($(BIN)/cpumon threads --export --workers $(WORKERS))"; status=0; \
 	$(BIN)/cpumon --summary short --output $(call quoted,$(RUN)/cpu.jsonl) -- \
-		$(BIN)/train ppo --out $(call quoted,$(RUN)) --timesteps $(TIMESTEPS) --envs $(ENVS) --seed $(SEED) \
+		$(BIN)/train $(ALGO) --out $(call quoted,$(RUN)) --timesteps $(TIMESTEPS) --envs $(ENVS) --seed $(SEED) \
 			--device $(DEVICE) $(if $(strip $(THREADS)),--threads $(THREADS)) \
 			--cpu-log $(call quoted,$(RUN)/cpu.jsonl) -- $(ENVPOOL) || status=$$?; \
 	if [ $$status -eq 0 ]; then mv $(call quoted,$(RUN)/cpu.jsonl) $(call quoted,$(RUN)/latest/cpu.jsonl); \
@@ -136,10 +138,16 @@ test: build ## Everything that must hold
 	@cargo test --release --workspace --locked
 
 gates: build ## What takes longer: learning to a known score, kills at random moments
-	@cargo test --release --workspace --locked --features pipe-tests/gates --test gates --test misbehaviour
+	@cargo test --release --workspace --locked --features pipe-tests/gates --test gates --test gates_evolution --test misbehaviour
 
 bench: build ## Speeds, as ratios against peers and limits; JSON under target/bench
 	@cargo bench --workspace --locked --bench bench
+
+bench-envpool: build ## envpool against a bare gather, EnvPool, Gymnasium and through Python; JSON under target/bench
+	@[ -x target/envpool-peers/bin/python ] || python3 -m venv target/envpool-peers
+	@target/envpool-peers/bin/python -m pip install --quiet --disable-pip-version-check numpy gymnasium
+	@target/envpool-peers/bin/python -m pip install --quiet --disable-pip-version-check envpool==1.2.5 || true
+	@target/envpool-peers/bin/python scripts/bench-envpool.py $(BIN)/envpool target/bench/envpool.json
 
 bench-cpumon: ## What cpumon costs, beside mpstat, pidstat, psrecord and htop; JSON under target/bench
 	@cargo build --release --locked --package cpumon

@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -47,16 +46,17 @@ fn a_step_allocates_nothing() {
     let arguments = ["envpool", "table", "--market", "nse", "--envs", "2048", "--episode-len", "7"];
     let config = Config::new(&Arguments::try_parse_from(arguments).unwrap().serve).unwrap();
     let table = trading_env::testing::random_walk_table(2, 40, 25, 8, 1);
-    let served = Arc::new(Served::market(&table, &config).unwrap());
+    let served = Served::market(&table, &config).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
-            let (served, reader) = (served.clone(), stream.try_clone().unwrap());
-            std::thread::spawn(move || {
-                converse(&served, &Gate::default(), Carrier::Socket, reader, stream, || ())
-            });
+            let reader = stream.try_clone().unwrap();
+            // Inside the pool, as on standard input and output: the queue by which rayon is handed work from
+            // outside takes a block of memory for every few dozen jobs.
+            rayon::scope(|_| converse(&served, &Gate::default(), Carrier::Socket, reader, stream, || ()))
+                .unwrap();
         }
     });
     let address = format!("unix:{}", path.display());
