@@ -12,8 +12,8 @@ use pipe_tests::{Guard, Place, bin, until};
 use wire::{Actions, Client, Open};
 
 /// Clients that a quick test sends, and that a gate sends.
-const N_CLIENTS: u64 = if cfg!(feature = "gates") { 12_000 } else { 300 };
-const N_DECODED: u64 = if cfg!(feature = "gates") { 3_000_000 } else { 50_000 };
+const N_CLIENTS: u64 = if cfg!(feature = "gates") { 24_000 } else { 300 };
+const N_DECODED: u64 = if cfg!(feature = "gates") { 6_000_000 } else { 50_000 };
 
 struct Server {
     place: Place,
