@@ -80,9 +80,12 @@ def loss_and_slopes(case, outputs, values, deviation, rows):
     error = values - target
     value_loss, value_slope = 0.5 * error**2, error
     if value_clip > 0:
-        bounded = 0.5 * (old + np.clip(values - old, -value_clip, value_clip) - target) ** 2
-        value_slope = np.where(bounded > value_loss, 0.0, value_slope)
-        value_loss = np.maximum(bounded, value_loss)
+        moved = values - old
+        bounded = 0.5 * (old + np.clip(moved, -value_clip, value_clip) - target) ** 2
+        # Within its bounds a value is free, whatever rounding makes of the two losses.
+        is_bounded = (np.abs(moved) > value_clip) & (bounded > value_loss)
+        value_slope = np.where(is_bounded, 0.0, value_slope)
+        value_loss = np.where(is_bounded, bounded, value_loss)
 
     output_slope = (by_log_probability[:, None] * score - case["entropy_coefficient"] * entropy_slope) / n
     gradients = {}
