@@ -68,12 +68,19 @@ impl Reward {
         match self {
             Self::LogReturn => log_return,
             Self::DifferentialSharpe { rate } => moments.advance(log_return, rate, bar_variance),
-            Self::DrawdownPenalised { weight } => {
-                let fallen_before = libm::log(step.peak_before / step.before);
-                let fallen = libm::log(step.peak_before.max(step.after) / step.after);
-                log_return - weight * (fallen - fallen_before).max(0.0)
-            }
+            Self::DrawdownPenalised { weight } => log_return - weight * step.new_drawdown(),
         }
+    }
+}
+
+impl EquityStep {
+    /// How much deeper the account has fallen from its highest equity, in logarithms; 0 if it has not.
+    // Apart, so that the logarithm of every step's return can be inlined where there is no other.
+    #[inline(never)]
+    fn new_drawdown(self) -> f64 {
+        let fallen_before = libm::log(self.peak_before / self.before);
+        let fallen = libm::log(self.peak_before.max(self.after) / self.after);
+        (fallen - fallen_before).max(0.0)
     }
 }
 
@@ -83,6 +90,7 @@ impl Moments {
         Self { mean: 0.0, mean_square: bar_variance }
     }
 
+    #[inline(never)]
     fn advance(&mut self, log_return: f64, rate: f64, bar_variance: f64) -> f64 {
         let (a, b) = (self.mean, self.mean_square);
         let (delta_a, delta_b) = (log_return - a, log_return * log_return - b);

@@ -162,34 +162,45 @@ mod tests {
     use proptest::prelude::*;
 
     use super::CHECK_SUM_BYTES;
-    use crate::testing::{Rollout, go_on, random_walk_table, rollout};
+    use crate::stock_trading_env2::Prices;
+    use crate::testing::{random_walk_table, varied_play, varied_rollout};
     use crate::{
         Autoreset, Batch, Environment, EpisodeLength, EpisodeRules, MarketData, Portfolio, PortfolioRules,
-        Scaler, SessionRange, Start, cartpole::CartPole, ou::OrnsteinUhlenbeck, probe::Probe,
+        Reward, Scaler, SessionRange, Start, StockTradingEnv2, StockTradingEnv2Rules, Targets,
+        cartpole::CartPole, ou::OrnsteinUhlenbeck, probe::Probe,
     };
 
     const N_ENVS: usize = 5;
     const MODES: [Autoreset; 3] = [Autoreset::SameStep, Autoreset::NextStep, Autoreset::Disabled];
 
-    fn portfolio(length: EpisodeLength, seed: u64) -> Portfolio {
+    fn data(seed: u64) -> (Arc<MarketData>, Arc<Prices>) {
         let table = random_walk_table(2, 6, 8, 3, seed);
         let range = SessionRange { first: 0, last: 5 };
-        let data = Arc::new(MarketData::new(&table, Scaler::fit(&table, range)));
+        let data = MarketData::new(&table, Scaler::fit(&table, range));
+        (Arc::new(data), Arc::new(Prices::new(&table, "close").unwrap()))
+    }
+
+    fn portfolio(rules: PortfolioRules, length: EpisodeLength, seed: u64) -> Portfolio {
+        let range = SessionRange { first: 0, last: 5 };
         let episodes = EpisodeRules { range, start: Start::Random, length, liquidate_at_end: true };
-        Portfolio::new(data, PortfolioRules::nse(true).unwrap(), episodes).unwrap()
+        Portfolio::new(data(seed).0, rules, episodes).unwrap()
+    }
+
+    fn nse() -> PortfolioRules {
+        PortfolioRules::nse(true).unwrap()
+    }
+
+    fn stock_trading_env2(seed: u64) -> StockTradingEnv2 {
+        let (data, prices) = data(seed);
+        let rules = StockTradingEnv2Rules { episode_limit: 30, cost_rate: 0.001, ..Default::default() };
+        StockTradingEnv2::new(data, prices, rules, SessionRange { first: 1, last: 5 }, true).unwrap()
     }
 
     /// Goes on from a snapshot in another batch, and from where the first stands: both must give equal bits.
-    fn check<E: Environment + Clone>(
-        environment: &E,
-        autoreset: Autoreset,
-        n_before: usize,
-        n_choices: usize,
-    ) {
+    fn check<E: Environment + Clone>(environment: &E, autoreset: Autoreset, n_before: usize) {
         let new = || Batch::new(environment.clone(), N_ENVS, 11, autoreset);
-        let choose = |env: usize, step: usize| ((env * 7 + step * step) % n_choices) as i32;
         let mut first = new();
-        rollout(&mut first, n_before, choose);
+        varied_rollout(&mut first, n_before);
         let snapshot = first.snapshot();
         let mut second = new();
         second.restore(&snapshot).unwrap();
@@ -200,10 +211,10 @@ mod tests {
         };
         assert_eq!(seen(&first), seen(&second), "{}", environment.name());
         assert_eq!(second.snapshot(), snapshot, "{}", environment.name());
-        let rest: Rollout = go_on(&mut first, 40, choose);
-        assert_eq!(rest, go_on(&mut second, 40, choose), "{} {autoreset:?}", environment.name());
+        let rest = varied_play(&mut first, 40);
+        assert_eq!(rest, varied_play(&mut second, 40), "{} {autoreset:?}", environment.name());
         // The next resets draw the same episodes too.
-        assert_eq!(rollout(&mut first, 20, choose), rollout(&mut second, 20, choose));
+        assert_eq!(varied_rollout(&mut first, 20), varied_rollout(&mut second, 20));
     }
 
     proptest! {
@@ -211,15 +222,22 @@ mod tests {
 
         #[test]
         fn after_a_restore_everything_goes_on_with_the_same_bits(n_before in 0_usize..60, seed in 0_u64..100) {
+            let sharpe = PortfolioRules { reward: Reward::DifferentialSharpe { rate: 0.01 }, ..nse() };
+            let position = PortfolioRules { targets: Targets::Position, leverage: 2.0, ..nse() };
+            let direction = PortfolioRules { targets: Targets::DirectionSize, ..PortfolioRules::default() };
             for autoreset in MODES {
-                check(&CartPole, autoreset, n_before, 2);
-                check(&OrnsteinUhlenbeck { length: 17, ..OrnsteinUhlenbeck::default() }, autoreset, n_before, 3);
+                check(&CartPole, autoreset, n_before);
+                check(&OrnsteinUhlenbeck { length: 17, ..OrnsteinUhlenbeck::default() }, autoreset, n_before);
                 for number in 1..=5 {
-                    check(&Probe::new(number).unwrap(), autoreset, n_before, 2);
+                    check(&Probe::new(number).unwrap(), autoreset, n_before);
                 }
                 for length in [EpisodeLength::Bars(13), EpisodeLength::Session, EpisodeLength::Full] {
-                    check(&portfolio(length, seed), autoreset, n_before, 3);
+                    check(&portfolio(nse(), length, seed), autoreset, n_before);
                 }
+                for rules in [&sharpe, &position, &direction] {
+                    check(&portfolio(rules.clone(), EpisodeLength::Bars(13), seed), autoreset, n_before);
+                }
+                check(&stock_trading_env2(seed), autoreset, n_before);
             }
         }
 
@@ -229,7 +247,13 @@ mod tests {
             flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
             has_check_sum: bool,
         ) {
-            fuzz(&Batch::new(portfolio(EpisodeLength::Bars(13), 1), N_ENVS, 1, Autoreset::Disabled), &noise, &flips, has_check_sum);
+            fuzz(
+                &Batch::new(stock_trading_env2(1), N_ENVS, 1, Autoreset::Disabled),
+                &noise,
+                &flips,
+                has_check_sum,
+            );
+            fuzz(&Batch::new(portfolio(nse(), EpisodeLength::Bars(13), 1), N_ENVS, 1, Autoreset::Disabled), &noise, &flips, has_check_sum);
             fuzz(&Batch::new(OrnsteinUhlenbeck::default(), N_ENVS, 1, Autoreset::NextStep), &noise, &flips, has_check_sum);
             fuzz(&Batch::new(CartPole, N_ENVS, 1, Autoreset::SameStep), &noise, &flips, has_check_sum);
             fuzz(&Batch::new(Probe::Delayed, N_ENVS, 1, Autoreset::SameStep), &noise, &flips, has_check_sum);
@@ -244,7 +268,7 @@ mod tests {
     ) {
         let new = || Batch::new(fresh.environment().clone(), N_ENVS, fresh.seed(), fresh.autoreset());
         let mut played = new();
-        rollout(&mut played, 9, |env, step| ((env + step) % 2) as i32);
+        varied_rollout(&mut played, 9);
         let mut flipped = played.snapshot();
         for (at, byte) in flips {
             let at = at.index(flipped.len());
@@ -263,7 +287,7 @@ mod tests {
             if batch.restore(&bytes).is_err() {
                 assert_eq!(batch.snapshot(), before, "a refused snapshot changed something");
             }
-            go_on(&mut batch, 30, |_, _| 1);
+            varied_play(&mut batch, 30);
         }
     }
 
@@ -289,7 +313,8 @@ mod tests {
         check(new(3, 1, Autoreset::SameStep).restore(&newer), "version 9");
         check(new(3, 1, Autoreset::SameStep).restore(&snapshot[..snapshot.len() - 1]), "cut short");
         check(new(3, 1, Autoreset::SameStep).restore(b"PAR1"), "no snapshot");
-        let traded = |seed| Batch::new(portfolio(EpisodeLength::Full, seed), 3, 1, Autoreset::SameStep);
+        let traded =
+            |seed| Batch::new(portfolio(nse(), EpisodeLength::Full, seed), 3, 1, Autoreset::SameStep);
         check(traded(2).restore(&traded(1).snapshot()), "with data");
     }
 }

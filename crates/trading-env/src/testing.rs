@@ -3,7 +3,7 @@
 use market::{Bars, FeatureColumn, FeatureInfo, FeatureTable, FileInfo, Provenance, SymbolFeatures};
 use random::{Purpose, Stream};
 
-use crate::{Actions, Batch, Environment, EpisodeStatistics, Outputs, TraceRow};
+use crate::{ActionSpace, Actions, Batch, Environment, EpisodeStatistics, Outputs, TraceRow};
 
 /// Rows before the features of [`random_walk_table`] are known.
 const LOOKBACK: usize = 2;
@@ -85,25 +85,72 @@ pub struct Rollout {
     pub trace: Vec<TraceRow>,
 }
 
+/// The actions of one step, owned.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OwnedActions {
+    /// For a discrete action space.
+    Choices(Vec<i32>),
+    /// For a continuous one.
+    Numbers(Vec<f32>),
+}
+
+/// Actions that differ by environment and step, anywhere in `space`, bounds included.
+pub fn varied_actions(space: &ActionSpace, n_envs: usize, step: usize) -> OwnedActions {
+    let mut stream = Stream::new(step as u64, Purpose::Test, 1, 0);
+    match space {
+        ActionSpace::Discrete { n_choices } => {
+            OwnedActions::Choices((0..n_envs).map(|_| stream.below((*n_choices).into()) as i32).collect())
+        }
+        ActionSpace::Box { low, high } => {
+            let bounds = (0..n_envs).flat_map(|_| low.iter().zip(high));
+            let draw = |(&low, &high): (&f32, &f32)| match stream.below(4) {
+                0 => low,
+                1 => high,
+                _ => low + (high - low) * stream.uniform() as f32,
+            };
+            OwnedActions::Numbers(bounds.map(draw).collect())
+        }
+    }
+}
+
 /// Plays `n_steps` after a reset; `choose(env, step)` is the action.
 pub fn rollout<E: Environment>(
     batch: &mut Batch<E>,
     n_steps: usize,
     choose: impl Fn(usize, usize) -> i32,
 ) -> Rollout {
-    let mut observations = vec![0.0; batch.n_envs() * batch.environment().observation_len()];
-    batch.reset(&[], &mut observations);
-    let mut all = Rollout { observations, ..Rollout::default() };
-    let rest = go_on(batch, n_steps, choose);
-    all.observations.extend(rest.observations);
-    Rollout { observations: all.observations, ..rest }
+    let n_envs = batch.n_envs();
+    let choices = |step| OwnedActions::Choices((0..n_envs).map(|env| choose(env, step)).collect());
+    after_reset(batch, |batch| play(batch, n_steps, choices))
 }
 
-/// Plays `n_steps` from where the batch stands.
-pub fn go_on<E: Environment>(
+/// Plays `n_steps` of [`varied_actions`] after a reset.
+pub fn varied_rollout<E: Environment>(batch: &mut Batch<E>, n_steps: usize) -> Rollout {
+    after_reset(batch, |batch| varied_play(batch, n_steps))
+}
+
+/// Plays `n_steps` of [`varied_actions`] from where the batch stands.
+pub fn varied_play<E: Environment>(batch: &mut Batch<E>, n_steps: usize) -> Rollout {
+    let (space, n_envs) = (batch.action_space().clone(), batch.n_envs());
+    play(batch, n_steps, |step| varied_actions(&space, n_envs, step))
+}
+
+fn after_reset<E: Environment>(
+    batch: &mut Batch<E>,
+    go_on: impl FnOnce(&mut Batch<E>) -> Rollout,
+) -> Rollout {
+    let mut observations = vec![0.0; batch.n_envs() * batch.environment().observation_len()];
+    batch.reset(&[], &mut observations);
+    let rest = go_on(batch);
+    observations.extend(rest.observations);
+    Rollout { observations, ..rest }
+}
+
+/// Plays `n_steps` from where the batch stands; `choose(step)` are the actions.
+pub fn play<E: Environment>(
     batch: &mut Batch<E>,
     n_steps: usize,
-    choose: impl Fn(usize, usize) -> i32,
+    choose: impl Fn(usize) -> OwnedActions,
 ) -> Rollout {
     let n_envs = batch.n_envs();
     let observation_len = batch.environment().observation_len();
@@ -115,7 +162,11 @@ pub fn go_on<E: Environment>(
     let mut statistics = vec![EpisodeStatistics::default(); n_envs];
     let mut trace = vec![TraceRow::default(); n_envs];
     for step in 0..n_steps {
-        let choices: Vec<i32> = (0..n_envs).map(|env| choose(env, step)).collect();
+        let actions = choose(step);
+        let actions = match &actions {
+            OwnedActions::Choices(choices) => Actions::Discrete(choices),
+            OwnedActions::Numbers(numbers) => Actions::Continuous(numbers),
+        };
         let outputs = Outputs {
             observations: &mut observations,
             rewards: &mut rewards,
@@ -126,7 +177,7 @@ pub fn go_on<E: Environment>(
             statistics: &mut statistics,
             trace: &mut trace,
         };
-        if let Err(error) = batch.step(Actions::Discrete(&choices), outputs) {
+        if let Err(error) = batch.step(actions, outputs) {
             panic!("{error}");
         }
         all.observations.extend(&observations);

@@ -1,7 +1,7 @@
 use super::*;
 use crate::episodes::{EpisodeLength, SessionRange, Start};
-use crate::testing::{Rollout, random_walk_table, rollout};
-use crate::{Autoreset, Batch, CostModel, Scaler};
+use crate::testing::{Rollout, random_walk_table, rollout, varied_rollout};
+use crate::{Autoreset, Batch, CostModel, Reward, Scaler};
 use market::{FeatureColumn, FeatureTable};
 use proptest::prelude::*;
 
@@ -202,7 +202,7 @@ proptest! {
     fn later_bars_change_nothing_before_them(
         seed in 0_u64..1000,
         cut in 10_usize..50,
-        actions in prop::collection::vec(0_i32..3, 60),
+        rules in any_rules(),
     ) {
         let table = random_walk_table(1, 12, 5, 2, seed);
         let mut altered = table.clone();
@@ -213,14 +213,132 @@ proptest! {
             let FeatureColumn::F32(values) = &mut symbol.columns[0] else { unreachable!() };
             values[row] = -3.0;
         }
-        let rules = PortfolioRules { window: 2, ..PortfolioRules::nse(true).unwrap() };
         let n_steps = cut - 4;
         let run = |table: &FeatureTable| {
-            play(whole(table, rules.clone(), true), n_steps, |step| actions[step])
+            varied_rollout(&mut Batch::new(whole(table, rules.clone(), true), 1, 1, Autoreset::Disabled), n_steps)
         };
         // The first decision is at row 3, so that step n ends with row 4 + n: the last one here is cut − 1.
         let (one, other) = (run(&table), run(&altered));
-        prop_assert_eq!(one.trace.last().map(|row| row.ts), Some(table.symbols[0].bars.ts[cut - 1]));
+        prop_assert!(one.trace.iter().any(|row| row.entry.shares + row.exit.shares != 0.0) || n_steps < 12);
+        prop_assert!(one.ends.contains(&(1, 0)) || one.trace.last().map(|row| row.ts) == Some(table.symbols[0].bars.ts[cut - 1]));
         prop_assert!(one == other);
+    }
+
+    #[test]
+    fn log_returns_add_up_and_money_is_kept_under_all_rules(seed in 0_u64..1000, rules in any_rules()) {
+        let rules = PortfolioRules { reward: Reward::LogReturn, ..rules };
+        let table = random_walk_table(1, 12, 5, 2, seed);
+        let mut batch = Batch::new(whole(&table, rules.clone(), true), 1, 1, Autoreset::Disabled);
+        let result = varied_rollout(&mut batch, 56);
+        let statistics = result.statistics[0];
+        prop_assert!((statistics.return_sum - f64::ln(statistics.account.final_equity / 1e5)).abs() < 1e-9);
+        let (mut cash, mut shares) = (1e5, 0.0);
+        for row in &result.trace[..statistics.length as usize] {
+            for fill in [row.entry, row.exit] {
+                cash -= fill.shares * fill.price;
+                shares += fill.shares;
+            }
+            cash -= row.costs.charges();
+            if row.equity > EQUITY_FLOOR * 1e5 && row.equity > rules.ruin * 1e5 {
+                prop_assert!((cash + shares * row.close - row.equity).abs() < 1e-6);
+            }
+            prop_assert!(rules.allows_short || row.shares >= 0.0);
+        }
+    }
+}
+
+fn any_rules() -> impl Strategy<Value = PortfolioRules> {
+    let targets = prop::sample::select(vec![
+        Targets::Levels(vec![0.0, 0.5, 1.0]),
+        Targets::Position,
+        Targets::DirectionSize,
+    ]);
+    let fill = prop::sample::select(vec![FillAt::NextOpen, FillAt::NextClose, FillAt::SameClose]);
+    let reward = prop::sample::select(vec![
+        Reward::LogReturn,
+        Reward::DifferentialSharpe { rate: 0.01 },
+        Reward::DrawdownPenalised { weight: 1.0 },
+    ]);
+    let costs = prop::sample::select(vec!["none", "bps:10", "nse-delivery", "nse-intraday"]);
+    let account = (any::<bool>(), any::<bool>(), any::<bool>(), 0.5_f64..5.0, 0.0_f64..5000.0);
+    (targets, fill, reward, costs, account).prop_map(|(targets, fill, reward, costs, account)| {
+        let (allows_short, square_off, whole_shares, leverage, borrowing_bps_per_year) = account;
+        PortfolioRules {
+            targets,
+            allows_short,
+            leverage,
+            fill,
+            costs: CostModel::parse(costs).unwrap(),
+            borrowing_bps_per_year,
+            slippage_bps: 2.0,
+            square_off,
+            whole_shares,
+            reward,
+            window: 2,
+            ..PortfolioRules::default()
+        }
+    })
+}
+
+#[test]
+fn orders_fill_where_the_rules_say() {
+    let table = priced(&[(10.0, 11.0), (12.0, 13.0), (14.0, 15.0), (16.0, 17.0)], 4);
+    for (fill, entry, exit, growth) in [
+        (FillAt::NextOpen, 12.0, 0.0, 13.0 / 12.0),
+        (FillAt::NextClose, 0.0, 13.0, 1.0),
+        (FillAt::SameClose, 11.0, 0.0, 13.0 / 11.0),
+    ] {
+        let rules = PortfolioRules { costs: CostModel::Free, fill, ..PortfolioRules::default() };
+        let result = play(whole(&table, rules, false), 3, |_| 2);
+        let row = result.trace[0];
+        assert_eq!((row.entry.price, row.exit.price), (entry, exit), "{fill:?}");
+        assert!((f64::from(result.rewards[0]) - f64::ln(growth)).abs() < 1e-6, "{fill:?}");
+        assert!((f64::from(result.rewards[1]) - f64::ln(15.0 / 13.0)).abs() < 1e-6, "{fill:?}");
+    }
+}
+
+#[test]
+fn borrowing_is_paid_by_the_time_between_closes() {
+    // Daily bars, 86,400 s apart, at a constant price; 3,650 basis points a year are 0.1 % a day.
+    let mut table = priced(&[(100.0, 100.0); 5], 1);
+    table.symbols[0].bars.ts = (0..5).map(|day| day * 86_400_000_000).collect();
+    let rules = |leverage| PortfolioRules {
+        costs: CostModel::Free,
+        borrowing_bps_per_year: 3650.0,
+        leverage,
+        ..PortfolioRules::default()
+    };
+    for (leverage, choice, daily_cost) in [(1.0, 0, 100.0), (1.0, 2, 0.0), (3.0, 2, 200.0), (2.0, 0, 200.0)] {
+        let result = play(whole(&table, rules(leverage), false), 4, |_| choice);
+        let paid: Vec<f64> = result.trace.iter().map(|row| row.costs.borrowing).collect();
+        // The first close that the position was held over is that of the first step.
+        assert_eq!(paid[0], 0.0, "{leverage} {choice}");
+        assert!((paid[1] - daily_cost).abs() < 1e-6, "{leverage} {choice}: {paid:?}");
+        assert!((result.statistics[0].account.final_equity - (1e5 - paid.iter().sum::<f64>())).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_threads_whatever_the_actions() {
+    let table = random_walk_table(3, 20, 20, 7, 5);
+    for targets in [Targets::Position, Targets::DirectionSize] {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let rules = PortfolioRules { targets: targets.clone(), ..PortfolioRules::nse(true).unwrap() };
+                let episodes = EpisodeRules {
+                    range: SessionRange { first: 0, last: 15 },
+                    start: Start::EverySession,
+                    length: EpisodeLength::Bars(25),
+                    liquidate_at_end: false,
+                };
+                let environment = Portfolio::new(data(&table), rules, episodes).unwrap();
+                varied_rollout(&mut Batch::new(environment, 1500, 9, Autoreset::NextStep), 40)
+            })
+        };
+        let one = run(1);
+        for threads in [2, 8] {
+            assert!(one == run(threads), "{threads} threads");
+        }
     }
 }

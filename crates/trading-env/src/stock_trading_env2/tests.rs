@@ -1,6 +1,7 @@
 use super::*;
 use crate::Scaler;
-use crate::testing::random_walk_table;
+use crate::testing::{random_walk_table, varied_rollout};
+use crate::{Autoreset, Batch};
 use market::{FeatureColumn, FeatureTable};
 
 fn environment(table: &FeatureTable, rules: StockTradingEnv2Rules) -> StockTradingEnv2 {
@@ -186,5 +187,29 @@ fn constants_without_sense_are_refused() {
         StockTradingEnv2Rules { episode_limit: 5, ..base() },
     ] {
         assert!(rules.validate().is_err(), "{rules:?}");
+    }
+}
+
+#[test]
+fn later_rows_change_nothing_before_them_and_threads_nothing_at_all() {
+    let table = random_walk_table(2, 12, 5, 2, 3);
+    let mut altered = table.clone();
+    for symbol in &mut altered.symbols {
+        for row in 30..60 {
+            symbol.bars.close[row] *= 0.6;
+            let FeatureColumn::F32(values) = &mut symbol.columns[1] else { unreachable!() };
+            values[row] = -3.0;
+        }
+    }
+    let run = |table: &FeatureTable, threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let environment = environment(table, StockTradingEnv2Rules::default());
+        // Rows are counted from 2, and the first is 5: the last of 22 steps leaves row 28, and shows row 29.
+        pool.install(|| varied_rollout(&mut Batch::new(environment, 1000, 1, Autoreset::SameStep), 22))
+    };
+    let one = run(&table, 1);
+    assert!(one == run(&altered, 1));
+    for threads in [2, 8] {
+        assert!(one == run(&table, threads), "{threads} threads");
     }
 }
