@@ -41,7 +41,11 @@ fn reference(python: &str, document: &Value) -> Value {
 
 /// Lets a strategy learn from fitness made up, some of it equal; what numpy needs to do so too, and where the
 /// centre (and what else `also` names) stood after each generation.
-fn evolve(space: &Space, strategy: &mut dyn Strategy, also: Option<&str>) -> (Map<String, Value>, Vec<Vec<f32>>) {
+fn evolve(
+    space: &Space,
+    strategy: &mut dyn Strategy,
+    also: Option<&str>,
+) -> (Map<String, Value>, Vec<Vec<f32>>) {
     let mut centre = space.filled(0.2);
     let mut stream = Stream::new(5, Purpose::Test, 0, 0);
     let mut population = Population::new(space.clone(), PAIRS, 1, usize::MAX, 2).expect("threads");
@@ -59,7 +63,8 @@ fn evolve(space: &Space, strategy: &mut dyn Strategy, also: Option<&str>) -> (Ma
             })
             .collect();
         generations.push(json!({ "fitness": fitness, "delta": delta }));
-        let shown = Shown { generation, done, deviation: &deviation, fitness: &fitness, population: &population };
+        let shown =
+            Shown { generation, done, deviation: &deviation, fitness: &fitness, population: &population };
         strategy.learn(&mut centre, &shown);
         let mut all = centre.clone();
         let kept = strategy.kept().into_iter().find(|(name, _)| Some(*name) == also);
@@ -84,7 +89,12 @@ fn updates_are_those_of_numpy() {
         distribution: Distribution::Categorical { n: 2 },
     };
     let space = Space::new(&shape);
-    let openes = OpenEsConfig { learning_rate: 0.02.into(), weight_decay: 0.03, sigma: 0.07.into(), ..OpenEsConfig::default() };
+    let openes = OpenEsConfig {
+        learning_rate: 0.02.into(),
+        weight_decay: 0.03,
+        sigma: 0.07.into(),
+        ..OpenEsConfig::default()
+    };
     let cem = CemConfig { elite: 0.3, ..CemConfig::default() };
     let ars = ArsConfig { learning_rate: 0.05.into(), top: 0.4, sigma: 0.07.into(), ..ArsConfig::default() };
 
@@ -104,11 +114,15 @@ fn updates_are_those_of_numpy() {
     for (name, stood) in found {
         let mut before = space.filled(0.2);
         for (generation, stood) in stood.iter().enumerate() {
-            let expected: Vec<f64> = serde_json::from_value(answer[name][generation].clone()).expect("numbers");
+            let expected: Vec<f64> =
+                serde_json::from_value(answer[name][generation].clone()).expect("numbers");
             assert_eq!(stood.len(), expected.len(), "{name}");
             for (i, (found, expected)) in stood.iter().zip(&expected).enumerate() {
                 let apart = (f64::from(*found) - expected).abs();
-                assert!(apart < TOLERANCE, "{name} generation {generation} number {i}: {found}, not {expected}");
+                assert!(
+                    apart < TOLERANCE,
+                    "{name} generation {generation} number {i}: {found}, not {expected}"
+                );
             }
             let moved = stood.iter().zip(&before).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(moved > 0.005, "{name}: an update that moves nothing proves nothing: {moved}");
