@@ -253,9 +253,14 @@ fn a_run_killed_at_fifty_moments_goes_on_and_comes_to_what_it_would_have_come_to
     until("a checkpoint stands", || steps(&run.join("checkpoints")).next().is_some());
     let mut stream = Stream::new(1, Purpose::Test, 0, 0);
     let (mut furthest, mut went_on) = (0, 0);
-    for _ in 0..50 {
-        // Sometimes before it has begun to go on, mostly while it learns and writes.
-        sleep(Duration::from_millis(stream.below(1200)));
+    let lines = || fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
+    for round in 0..50 {
+        // Half of them at any moment, perhaps before it has begun to go on; half after it has come further.
+        if round % 2 == 0 {
+            let seen = furthest as usize / 256;
+            until("it has come further", || lines() >= seen + 12);
+        }
+        sleep(Duration::from_millis(stream.below(800)));
         training.signal(Signal::KILL);
         training.wait(Duration::from_secs(20));
         let newest = steps(&run.join("checkpoints")).map(|path| step_of(&path)).max().expect("a checkpoint");
