@@ -75,7 +75,6 @@ help: ## Say what each target and variable does
 	@echo '  TEST_DAYS=$(TEST_DAYS)      trading days held out and judged on'
 	@echo '  VALIDATION_DAYS=$(VALIDATION_DAYS)  the last training days, kept apart to choose among policies'
 	@echo '  ALGO=$(ALGO)          how to learn: ppo, or without gradients openes, cem or ars'
-	@echo '  ALGO=$(ALGO)          how to learn: ppo, or without gradients openes, cem or ars'
 	@echo '  TIMESTEPS=$(TIMESTEPS) environment steps to train for'
 	@echo '  ENVS=$(ENVS)          environments stepped at once'
 	@echo '  SEED=$(SEED)            of everything drawn at random'
