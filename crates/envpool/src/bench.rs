@@ -153,7 +153,9 @@ fn measure(arguments: &BenchArguments, n_envs: u32) -> Result<Value> {
     let mut gather = Gather::new(arguments.rows as usize, n_envs as usize);
     let span = Duration::from_secs_f64(arguments.seconds);
     // Caches, branch predictors and the spinning's mean settle first.
-    (inline.rate(span / 3)?, shared.rate(span / 3)?, gather.rate(span / 3));
+    inline.rate(span / 3)?;
+    shared.rate(span / 3)?;
+    gather.rate(span / 3);
     let mut rounds = Vec::new();
     for _ in 0..arguments.rounds {
         rounds.push([inline.rate(span)?, shared.rate(span)?, gather.rate(span)]);

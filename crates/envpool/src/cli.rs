@@ -50,6 +50,7 @@ Examples:
 
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum Command {
     /// Print what would be served: data, days, observation, actions, rules.
     Describe {

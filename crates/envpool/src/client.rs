@@ -77,16 +77,15 @@ fn exchange(
             (Answer::Snapshot(bytes), _) => connection.snapshotted(id, &bytes)?,
             (Answer::Refused(refusal), _) => connection.refuse(id, refusal.code, refusal.text)?,
             (Answer::Closed, _) => connection.closed(id)?,
-            (Answer::Share, Some(session)) => match connection.shared_words(id) {
-                Some(words) => {
+            (Answer::Share, Some(session)) => {
+                if let Some(words) = connection.shared_words(id) {
                     session.share(words);
                     connection.mapped(id)?;
-                }
-                None => {
+                } else {
                     let text = format!("session {id} has been offered no memory to map");
                     connection.refuse(id, ErrorCode::BadSession, text)?;
                 }
-            },
+            }
             (Answer::Opened | Answer::Slab | Answer::Share, None) => {
                 unreachable!("the session was just used")
             }

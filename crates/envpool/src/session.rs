@@ -245,7 +245,7 @@ mod tests {
             let open = Open { autoreset, trace: true, ..Open::training(3, 7) };
             let mut session = Session::open(&served, &open).unwrap();
             session.reset(&[]).unwrap();
-            let mut play = |session: &mut Session, steps: std::ops::Range<i32>| -> Vec<Vec<u8>> {
+            let play = |session: &mut Session, steps: std::ops::Range<i32>| -> Vec<Vec<u8>> {
                 steps
                     .map(|step| {
                         session.step(&actions(&[step % 3, 2, (step / 4) % 3])).unwrap();

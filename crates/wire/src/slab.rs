@@ -266,7 +266,7 @@ impl Slab {
     /// The bytes that a frame carries.
     pub fn bytes(&self) -> &[u8] {
         let end = self.layout.records + self.n_finished() * self.layout.record_bytes;
-        &bytemuck::cast_slice(&*self.words)[..end]
+        &bytemuck::cast_slice(&self.words)[..end]
     }
 
     /// Everything that a step writes but the finished records, for the server.
@@ -275,7 +275,7 @@ impl Slab {
         let n = layout.n_envs;
         let trace_len =
             if layout.trace.is_some() { n * (TRACE_COLUMNS.len() + layout.n_cost_kinds) } else { 0 };
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut *self.words);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
         let (obs, bytes) = bytes.split_at_mut(layout.reward);
         let (reward, bytes) = bytes.split_at_mut(layout.terminated - layout.reward);
         let (terminated, bytes) = bytes.split_at_mut(layout.truncated - layout.terminated);
@@ -336,7 +336,7 @@ impl Slab {
 
     /// The buffer for the first `bytes` bytes, for a frame's body to be read into. Call [`Slab::check`] after.
     pub(crate) fn body_mut(&mut self, bytes: usize) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut *self.words)[..bytes]
+        &mut bytemuck::cast_slice_mut(&mut self.words)[..bytes]
     }
 
     /// Checks what was read against the layout, so that no accessor can leave the buffer.
@@ -369,12 +369,12 @@ impl Slab {
     }
 
     fn view<T: Pod>(&self, start: usize, len: usize) -> &[T] {
-        let bytes: &[u8] = bytemuck::cast_slice(&*self.words);
+        let bytes: &[u8] = bytemuck::cast_slice(&self.words);
         bytemuck::cast_slice(&bytes[Self::range::<T>(start, len)])
     }
 
     fn view_mut<T: Pod>(&mut self, start: usize, len: usize) -> &mut [T] {
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut *self.words);
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
         bytemuck::cast_slice_mut(&mut bytes[Self::range::<T>(start, len)])
     }
 }

@@ -35,8 +35,11 @@ impl Spinner {
     /// calls [`Spinner::ready`].
     pub(crate) fn wait(&mut self, is_ready: impl Fn() -> bool) -> bool {
         if is_ready() {
-            self.begun = None;
-            self.learn(0.0);
+            match self.begun {
+                // The caller has slept meanwhile.
+                Some(_) => self.ready(),
+                None => self.learn(0.0),
+            }
             return true;
         }
         let begun = *self.begun.get_or_insert_with(Instant::now);
@@ -90,11 +93,14 @@ mod tests {
         assert!(!spinner.wait(never));
         assert!(looks.get() > LOOKS, "it looked for a while");
         for _ in 0..50 {
-            spinner.learn(1.0);
+            // It slept, for a second, and now looks once more.
+            spinner.begun = Instant::now().checked_sub(Duration::from_secs(1));
+            assert!(spinner.wait(|| true));
         }
         looks.set(0);
         assert!(!spinner.wait(never));
         assert_eq!(looks.get(), 1, "it went to sleep at once");
+        spinner.begun = None;
         for _ in 0..50 {
             assert!(spinner.wait(|| true));
         }
