@@ -51,7 +51,7 @@ pub struct Journal<'a> {
     longest_stall: Duration,
     saved: (u64, Instant),
     choice: Option<Choice>,
-    latest: Option<Checkpoint>,
+    latest: Option<Arc<Checkpoint>>,
 }
 
 /// The end of a training.
@@ -59,7 +59,7 @@ pub struct Ended {
     /// What is to be told of it.
     pub training: Training,
     /// The policy to be judged, and where it is.
-    pub judged: (Checkpoint, PathBuf),
+    pub judged: (Arc<Checkpoint>, PathBuf),
 }
 
 impl<'a> Journal<'a> {
@@ -132,13 +132,13 @@ impl<'a> Journal<'a> {
             seconds: self.seconds(),
             time_split: self.split,
         };
-        self.latest = Some(Checkpoint {
+        self.latest = Some(Arc::new(Checkpoint {
             fixed: Arc::clone(&self.fixed),
             parameters: policy.parameters()?,
             vectors: memory.vectors,
             state,
             environments: env.snapshot()?,
-        });
+        }));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! cannot judge it. Where the server keeps no validation days, the last policy is the one.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub struct Choice {
     days: Days,
     every: u64,
     scores: Vec<Score>,
-    best: Option<(Score, Checkpoint)>,
+    best: Option<(Score, Arc<Checkpoint>)>,
     unwritten: bool,
 }
 
@@ -68,7 +69,7 @@ impl Choice {
             .reduce(|best, score| if score.total_return > best.total_return { score } else { best });
         if let Some(best) = first_of_the_best {
             let path = checkpoint::path(run, best.timesteps);
-            self.best = Some((best, Checkpoint::read(&path)?));
+            self.best = Some((best, Arc::new(Checkpoint::read(&path)?)));
             // A kill may have come between the checkpoint and the link to it.
             checkpoint::writer::point(&path)?;
         }
@@ -93,15 +94,15 @@ impl Choice {
     }
 
     /// Keeps the checkpoint of the policy that was noted last.
-    pub fn keep(&mut self, checkpoint: Checkpoint) {
+    pub fn keep(&mut self, checkpoint: impl Into<Arc<Checkpoint>>) {
         if let Some(&score) = self.scores.last() {
-            self.best = Some((score, checkpoint));
+            self.best = Some((score, checkpoint.into()));
             self.unwritten = true;
         }
     }
 
     /// The best checkpoint, if it is still to be written.
-    pub fn unwritten(&self) -> Option<&Checkpoint> {
+    pub fn unwritten(&self) -> Option<&Arc<Checkpoint>> {
         self.best.as_ref().filter(|_| self.unwritten).map(|(_, checkpoint)| checkpoint)
     }
 
@@ -111,7 +112,7 @@ impl Choice {
     }
 
     /// The best policy, and what there is to tell of the choice; none before the first look.
-    pub fn outcome(&self) -> Option<(&Checkpoint, Validation)> {
+    pub fn outcome(&self) -> Option<(&Arc<Checkpoint>, Validation)> {
         let (score, checkpoint) = self.best.as_ref()?;
         let told = Validation {
             days: self.days,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,8 +11,9 @@ use anyhow::{Context, Result};
 
 use super::{BEST, Checkpoint, list};
 
-/// A checkpoint to be written, and whether it is the best so far.
-type Job = (Box<Checkpoint>, bool);
+/// A checkpoint to be written, and whether it is the best so far. It is shared with the training, which copies its
+/// numbers once.
+type Job = (Arc<Checkpoint>, bool);
 
 /// Writes checkpoints on a thread of its own, and forgets all but the newest, the first and the best, which
 /// the link `checkpoints/best` points to.
@@ -51,8 +53,8 @@ impl Writer {
 
     /// Hands over a checkpoint to be written. If the disk is so slow that two others are still waiting, this
     /// one is dropped rather than waited for; returns whether it was taken.
-    pub fn offer(&self, checkpoint: Checkpoint, is_best: bool) -> bool {
-        let sent = self.queue.as_ref().map(|queue| queue.try_send((Box::new(checkpoint), is_best)));
+    pub fn offer(&self, checkpoint: impl Into<Arc<Checkpoint>>, is_best: bool) -> bool {
+        let sent = self.queue.as_ref().map(|queue| queue.try_send((checkpoint.into(), is_best)));
         !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))))
     }
 
@@ -63,10 +65,10 @@ impl Writer {
 
     /// Writes the best checkpoint, if it is still to be written, and the last one, waits for all of them, and
     /// returns what went wrong.
-    pub fn finish(mut self, best: Option<Checkpoint>, last: Checkpoint) -> Vec<String> {
+    pub fn finish(mut self, best: Option<Arc<Checkpoint>>, last: impl Into<Arc<Checkpoint>>) -> Vec<String> {
         let deadline = Instant::now() + LAST_WRITE_LIMIT;
-        for job in best.map(|best| (best, true)).into_iter().chain([(last, false)]) {
-            let mut waiting = Some((Box::new(job.0), job.1));
+        for job in best.map(|best| (best, true)).into_iter().chain([(last.into(), false)]) {
+            let mut waiting = Some(job);
             while let (Some(job), Some(queue)) = (waiting.take(), &self.queue) {
                 match queue.try_send(job) {
                     Err(TrySendError::Full(back)) if Instant::now() < deadline => waiting = Some(back),
@@ -162,7 +164,8 @@ mod tests {
         // The last may be the best, and is then written under one name only.
         write(&[40], &[40], 40);
         assert_eq!((steps(), judged()), (vec![0, 30, 40], 40));
-        let faults = Writer::start(run.path(), 1).unwrap().finish(Some(checkpoint(50)), checkpoint(60));
+        let faults =
+            Writer::start(run.path(), 1).unwrap().finish(Some(checkpoint(50).into()), checkpoint(60));
         assert_eq!((faults, steps(), judged()), (vec![], vec![0, 50, 60], 50));
     }
 
