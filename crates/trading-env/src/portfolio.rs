@@ -28,7 +28,7 @@ use crate::environment::{
 };
 use crate::episodes::{EpisodeRows, EpisodeRules, Plan};
 use crate::market_data::{MarketData, StepBar, SymbolData};
-use crate::reward::{EquityStep, Moments};
+use crate::reward::{EquityStep, Moments, Reward};
 use crate::snapshot::{Progress, Reader, Writer};
 use rules::EQUITY_FLOOR;
 
@@ -57,6 +57,9 @@ pub struct Portfolio {
     /// Which of them applies in each session; empty if there is one.
     terms_of_session: Vec<u16>,
     borrowing_per_us: f64,
+    /// Whether orders fill at the next open, by one table of rates, nothing is paid for borrowing, and the reward is
+    /// the log return. Nearly everybody plays so, and a step of it asks no more questions than it must.
+    is_plain: bool,
     /// The variance of a bar's log return in training.
     bar_variance: f64,
     /// The unit in which the observation shows results.
@@ -106,10 +109,15 @@ impl Portfolio {
             data.calendar.iter().map(|date| rules.costs.charge_on(date) as u16).collect()
         };
         let result_unit = data.scaler.bar_deviation * RESULT_UNIT_ROOT_BARS;
+        let has_one_table = terms.len() == 1;
         Ok(Self {
             plan,
             terms,
             terms_of_session,
+            is_plain: has_one_table
+                && rules.fill == FillAt::NextOpen
+                && rules.borrowing_bps_per_year == 0.0
+                && rules.reward == Reward::LogReturn,
             borrowing_per_us: rules.borrowing_bps_per_year * 1e-4 / YEAR_US,
             bar_variance: data.scaler.bar_deviation * data.scaler.bar_deviation,
             result_unit,
@@ -148,52 +156,94 @@ impl Portfolio {
     }
 
     #[inline]
-    fn terms(&self, session: i32) -> &Terms {
-        &self.terms[self.terms_of_session.get(session as usize).map_or(0, |&table| table.into())]
+    fn terms<const PLAIN: bool>(&self, session: i32) -> &Terms {
+        let table = if PLAIN { None } else { self.terms_of_session.get(session as usize) };
+        &self.terms[table.map_or(0, |&table| table.into())]
     }
 
     /// An order that brings the position to `target`, if it is not there.
     #[inline]
-    fn order(&self, state: &mut State, target: f64, price: f64, session: i32) -> Fill {
+    fn order<const PLAIN: bool>(&self, state: &mut State, target: f64, price: f64, session: i32) -> Fill {
         if target == state.held_target {
             return Fill::default();
         }
         state.held_target = target;
-        state.account.trade_to(target * self.rules.leverage, price, session, self.terms(session))
+        state.account.trade_to(target * self.rules.leverage, price, session, self.terms::<PLAIN>(session))
     }
 
     /// Plays the bar at the state's row. Returns equity at its end, before the floor, and whether its open
     /// already was ruin.
-    fn play_bar(&self, state: &mut State, target: f64) -> (f64, bool) {
+    #[inline(always)]
+    fn play_bar<const PLAIN: bool>(&self, state: &mut State, target: f64) -> (f64, bool) {
         let symbol = self.symbol(state);
         let row = state.row as usize;
         let StepBar { open, close, session, ends_session, .. } = symbol.bars[row];
         let ruin = self.rules.ruin * self.rules.capital;
-        if self.rules.fill == FillAt::SameClose {
+        let fill = if PLAIN { FillAt::NextOpen } else { self.rules.fill };
+        if fill == FillAt::SameClose {
             let seen = symbol.bars[row - 1];
             let stays_flat = self.rules.square_off && seen.ends_session;
-            state.entry = self.order(state, if stays_flat { 0.0 } else { target }, seen.close, seen.session);
+            state.entry =
+                self.order::<PLAIN>(state, if stays_flat { 0.0 } else { target }, seen.close, seen.session);
         }
-        if self.borrowing_per_us > 0.0 {
+        if !PLAIN && self.borrowing_per_us > 0.0 {
             let held_us = (symbol.ts[row] - symbol.ts[row - 1]) as f64;
             let borrowed = state.account.borrowed(symbol.bars[row - 1].close);
             state.account.pay_for_borrowing(borrowed * held_us * self.borrowing_per_us);
         }
         if state.account.equity(open) <= ruin {
-            let closing = self.order(state, 0.0, open, session);
+            let closing = self.order::<PLAIN>(state, 0.0, open, session);
             *(if state.entry == Fill::default() { &mut state.entry } else { &mut state.exit }) = closing;
             return (state.account.equity(open), true);
         }
-        if self.rules.fill == FillAt::NextOpen {
-            state.entry = self.order(state, target, open, session);
+        if fill == FillAt::NextOpen {
+            state.entry = self.order::<PLAIN>(state, target, open, session);
         }
         let is_end = state.row == state.rows.last_row && self.episodes.liquidate_at_end;
         if is_end || (self.rules.square_off && ends_session) {
-            state.exit = self.order(state, 0.0, close, session);
-        } else if self.rules.fill == FillAt::NextClose && state.account.equity(close) > ruin {
-            state.exit = self.order(state, target, close, session);
+            state.exit = self.order::<PLAIN>(state, 0.0, close, session);
+        } else if fill == FillAt::NextClose && state.account.equity(close) > ruin {
+            state.exit = self.order::<PLAIN>(state, target, close, session);
         }
         (state.account.equity(close), false)
+    }
+
+    /// Apart, so that what few ask for takes no place in the loop of everybody else.
+    #[inline(never)]
+    fn advance_by_any_rules(&self, state: &mut State, target: f64) -> Transition {
+        self.advance::<false>(state, target)
+    }
+
+    /// One step; with `PLAIN`, of rules that are [`Portfolio::is_plain`].
+    #[inline(always)]
+    fn advance<const PLAIN: bool>(&self, state: &mut State, target: f64) -> Transition {
+        let capital = self.rules.capital;
+        let shares_before = state.account.shares;
+        state.costs_before_step = state.account.costs;
+        (state.entry, state.exit) = (Fill::default(), Fill::default());
+        state.row += 1;
+        let (equity, ruined_at_open) = self.play_bar::<PLAIN>(state, target);
+        let equity = equity.max(EQUITY_FLOOR * capital);
+        let reward = if PLAIN {
+            libm::log(equity / state.equity)
+        } else {
+            let change = EquityStep { before: state.equity, after: equity, peak_before: state.peak };
+            self.rules.reward.of(change, &mut state.moments, self.bar_variance)
+        };
+        state.equity = equity;
+        state.peak = state.peak.max(equity);
+        state.max_drawdown = state.max_drawdown.max(1.0 - equity / state.peak);
+        let shares = state.account.shares;
+        state.bars_held = match (shares == 0.0, shares * shares_before > 0.0) {
+            (true, _) => 0,
+            (false, true) => state.bars_held + 1,
+            (false, false) => 1,
+        };
+        Transition {
+            reward,
+            terminated: ruined_at_open || equity <= self.rules.ruin * capital,
+            truncated: state.row == state.rows.last_row,
+        }
     }
 }
 
@@ -225,29 +275,11 @@ impl Environment for Portfolio {
     }
 
     fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
-        let capital = self.rules.capital;
-        let shares_before = state.account.shares;
-        state.costs_before_step = state.account.costs;
-        (state.entry, state.exit) = (Fill::default(), Fill::default());
-        state.row += 1;
         let target = self.rules.targets.target(action, state.held_target, self.rules.allows_short);
-        let (equity, ruined_at_open) = self.play_bar(state, target);
-        let equity = equity.max(EQUITY_FLOOR * capital);
-        let change = EquityStep { before: state.equity, after: equity, peak_before: state.peak };
-        let reward = self.rules.reward.of(change, &mut state.moments, self.bar_variance);
-        state.equity = equity;
-        state.peak = state.peak.max(equity);
-        state.max_drawdown = state.max_drawdown.max(1.0 - equity / state.peak);
-        let shares = state.account.shares;
-        state.bars_held = match (shares == 0.0, shares * shares_before > 0.0) {
-            (true, _) => 0,
-            (false, true) => state.bars_held + 1,
-            (false, false) => 1,
-        };
-        Transition {
-            reward,
-            terminated: ruined_at_open || equity <= self.rules.ruin * capital,
-            truncated: state.row == state.rows.last_row,
+        if self.is_plain {
+            self.advance::<true>(state, target)
+        } else {
+            self.advance_by_any_rules(state, target)
         }
     }
 

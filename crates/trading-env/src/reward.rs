@@ -62,7 +62,6 @@ impl Reward {
     }
 
     /// What `step` pays; `bar_variance` is that of a bar's log return in training.
-    #[inline]
     pub fn of(self, step: EquityStep, moments: &mut Moments, bar_variance: f64) -> f64 {
         let log_return = libm::log(step.after / step.before);
         match self {
@@ -75,8 +74,6 @@ impl Reward {
 
 impl EquityStep {
     /// How much deeper the account has fallen from its highest equity, in logarithms; 0 if it has not.
-    // Apart, so that the logarithm of every step's return can be inlined where there is no other.
-    #[inline(never)]
     fn new_drawdown(self) -> f64 {
         let fallen_before = libm::log(self.peak_before / self.before);
         let fallen = libm::log(self.peak_before.max(self.after) / self.after);
@@ -90,7 +87,6 @@ impl Moments {
         Self { mean: 0.0, mean_square: bar_variance }
     }
 
-    #[inline(never)]
     fn advance(&mut self, log_return: f64, rate: f64, bar_variance: f64) -> f64 {
         let (a, b) = (self.mean, self.mean_square);
         let (delta_a, delta_b) = (log_return - a, log_return * log_return - b);
