@@ -9,6 +9,9 @@ use crate::load::{BadRows, LoadOptions};
 use crate::rows::{Clock, Row, SymbolRows};
 use crate::timestamp;
 
+/// Rows for which no room is made beforehand.
+const FEW_ROWS: usize = 1 << 15;
+
 /// The fields of one row.
 pub trait Fields {
     /// How many there are.
@@ -68,9 +71,10 @@ impl Parser {
         }
     }
 
-    /// Makes room for so many rows where they all belong to one symbol.
+    /// Makes room for so many rows where they all belong to one symbol. Few rows are left to grow as they come: exact
+    /// blocks for thousands of small files leave holes between them that the allocator does not fill again.
     pub fn reserve(&mut self, n_rows: usize) {
-        if self.columns.symbol.is_none() {
+        if self.columns.symbol.is_none() && n_rows > FEW_ROWS {
             self.symbols[0].rows.reserve_exact(n_rows);
         }
     }

@@ -19,8 +19,9 @@ use crate::rows::Row;
 use crate::sessions::{self, KnownAt};
 use crate::{Bars, Provenance, timestamp};
 
-/// Rows kept between the two looks, in bytes: four million bars. Beyond it files are read twice.
-const KEPT_BYTES: usize = 256 << 20;
+/// Rows kept between the two looks, in bytes: two million bars. Beyond it files are read twice, but for one that is
+/// alone.
+const KEPT_BYTES: usize = 128 << 20;
 
 /// Rows of a large file that a thread takes at once.
 const ROWS_AT_ONCE: usize = 1 << 15;
