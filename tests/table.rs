@@ -47,6 +47,7 @@ pub fn read(path: impl AsRef<std::path::Path>) -> Columns {
 }
 
 /// What a file says about itself: the JSON document in its metadata.
+#[allow(dead_code, reason = "not every test that reads tables asks what they say about themselves")]
 pub fn info(path: impl AsRef<std::path::Path>) -> serde_json::Value {
     let file = File::open(path).expect("a feature file");
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");
