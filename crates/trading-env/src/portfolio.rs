@@ -173,7 +173,7 @@ impl Portfolio {
 
     /// Plays the bar at the state's row. Returns equity at its end, before the floor, and whether its open
     /// already was ruin.
-    #[inline(always)]
+    #[inline]
     fn play_bar<const PLAIN: bool>(&self, state: &mut State, target: f64) -> (f64, bool) {
         let symbol = self.symbol(state);
         let row = state.row as usize;
@@ -215,7 +215,7 @@ impl Portfolio {
     }
 
     /// One step; with `PLAIN`, of rules that are [`Portfolio::is_plain`].
-    #[inline(always)]
+    #[inline]
     fn advance<const PLAIN: bool>(&self, state: &mut State, target: f64) -> Transition {
         let capital = self.rules.capital;
         let shares_before = state.account.shares;

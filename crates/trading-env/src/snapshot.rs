@@ -63,7 +63,9 @@ impl Writer {
 
     /// Eight bytes each.
     pub fn f64s(&mut self, values: &[f64]) {
-        values.iter().for_each(|&value| self.f64(value));
+        for &value in values {
+            self.f64(value);
+        }
     }
 
     /// Length and UTF-8.

@@ -268,7 +268,9 @@ impl Environment for StockTradingEnv2 {
         let symbol_idx = (key.env % self.rows.len() as u64) as u32;
         let mut actions = Recent::default();
         for _ in 0..3 {
-            FIRST_ACTIONS.iter().for_each(|&action| actions.push(action));
+            for action in FIRST_ACTIONS {
+                actions.push(action);
+            }
         }
         State {
             symbol_idx,
