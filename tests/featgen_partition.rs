@@ -173,7 +173,7 @@ fn what_would_come_out_as_it_is_stays() {
     let part = out.join("symbol=AAA/part-0.parquet");
     let bytes = fs::read(&part).expect("a part");
     fs::write(&part, &bytes[..bytes.len() / 2]).expect("a part");
-    assert_eq!(counts(&update(&["-f", "rsi"])), [1, 2, 0]);
+    assert_eq!(counts(&update(&["-f", "rsi", "--strict"])), [1, 2, 0]);
     assert!(fs::read(&part).expect("a part") == bytes);
     fs::write(out.join("symbol=AAA/mine.parquet"), "x").expect("a file");
     let args = ["-q", &place.text("in"), "-o", &place.text("out"), "--partition", "--update"];
