@@ -36,7 +36,13 @@ impl Listener for Watch {
         Ok(())
     }
 
-    fn updated(&mut self, report: &UpdateReport<'_>, _: &mut dyn VecEnv, _: &mut dyn Policy, _: Memory) -> Result<()> {
+    fn updated(
+        &mut self,
+        report: &UpdateReport<'_>,
+        _: &mut dyn VecEnv,
+        _: &mut dyn Policy,
+        _: Memory,
+    ) -> Result<()> {
         let times = report.times;
         let seconds = (times.environment + times.inference + times.update).as_secs_f64();
         self.steps_per_second = report.timesteps as f64 / report.update as f64 / seconds;
@@ -51,7 +57,8 @@ fn main() -> Result<()> {
     let envs: u32 = argument(1, "256").parse()?;
     let hidden = argument(2, "64,64").split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
     let threads: usize = argument(3, "2").parse()?;
-    let server = [&argument(0, "target/release/envpool"), "--envs", &envs.to_string(), "--env", "ou:cost=0.1"];
+    let server =
+        [&argument(0, "target/release/envpool"), "--envs", &envs.to_string(), "--env", "ou:cost=0.1"];
     let client = Client::spawn(&server.map(Into::into), "bench").context("the server")?;
     let space = client.spec().action.clone();
     let shape = NetworkShape {
@@ -71,10 +78,12 @@ fn main() -> Result<()> {
     // One layer a batched product, members × 1 × in by members × in × out, and the same with one network for all.
     let rows = i64::from(envs);
     let kind = (Kind::Float, Device::Cpu);
-    let widths: Vec<i64> = [shape.observation_len].iter().chain(&hidden).chain([&3]).map(|&w| w as i64).collect();
+    let widths: Vec<i64> =
+        [shape.observation_len].iter().chain(&hidden).chain([&3]).map(|&w| w as i64).collect();
     let weights: Vec<Tensor> = widths.windows(2).map(|w| Tensor::randn([rows, w[0], w[1]], kind)).collect();
     let observations = Tensor::randn([rows, 1, widths[0]], kind);
-    let mut shared = TorchLearner::new(&shape, 1, Placement { inference_threads: threads, ..Placement::one_thread() })?;
+    let mut shared =
+        TorchLearner::new(&shape, 1, Placement { inference_threads: threads, ..Placement::one_thread() })?;
     let seen: Vec<f32> = vec![0.1; envs as usize * shape.observation_len];
     let session = client.borrow_mut().open(&open)?;
     let mut env = ServedEnv::new(&client, session);
