@@ -60,7 +60,7 @@ ENVPOOL = $(BIN)/envpool --market $(MARKET) --test-days $(TEST_DAYS) \
 # The tools size their own pools; this keeps the libraries beneath them from adding more.
 WORKERS = $(or $(strip $(THREADS)),$(shell getconf _NPROCESSORS_ONLN))
 
-.PHONY: help setup build install features train eval monitor data test gates bench bench-envpool bench-featgen bench-train clean
+.PHONY: help setup build install features train eval monitor data test gates bench bench-envpool bench-featgen bench-openes bench-train clean
 
 help: ## Say what each target and variable does
 	@echo 'usage: make TARGET [VARIABLE=value …]'
@@ -159,6 +159,11 @@ bench-featgen: build ## featgen against pandas, polars, the TA-Lib wheel and its
 	@mkdir -p target/bench
 	@cargo bench --workspace --locked --bench featgen_compute > target/bench/featgen-compute.json
 	@.venv/bin/python scripts/bench-featgen.py $(BIN)/featgen target/bench/featgen-compute.json target/bench/featgen.json
+
+bench-openes: build ## train openes against envpool with a bare forward pass, and evosax where PEER_PYTHON is a Python with it
+	@cargo build --release --workspace --locked --examples
+	@python3 scripts/bench-openes.py $(BIN) target/bench/openes.json \
+		$(if $(strip $(PEER_PYTHON)),--python $(call quoted,$(PEER_PYTHON)))
 
 bench-train: build ## train ppo against what its arithmetic allows, and PyTorch where PEER_PYTHON is a Python with torch
 	@cargo build --release --workspace --locked --examples
