@@ -114,7 +114,7 @@ mod tests {
                 bar_seconds: 300,
                 bars_per_year: 18_000.5,
                 timezone: "+05:30".into(),
-                calendar: vec!["2024-01-01".into()],
+                calendar: vec!["2024-01-01".into(), "2024-01-02".into()],
                 inputs: vec![InputFile { name: "x.csv".into(), sha256: "00".into() }],
                 provenance: Provenance::Real { source: "a \"quoted\" source".into() },
             },
@@ -181,7 +181,7 @@ mod tests {
         later.symbols[0].bars.session = vec![0, 0, 1, 1];
         write_parts(&folder, &later);
         let back = read_features(&folder).unwrap();
-        assert_eq!(back.info.calendar, ["2023-12-31", "2024-01-01"]);
+        assert_eq!(back.info.calendar, ["2023-12-31", "2024-01-01", "2024-01-02"]);
         assert_eq!(
             (back.symbols[0].bars.session[0], &back.symbols[1].bars.session[..]),
             (1, &[0, 0, 1, 1][..])
