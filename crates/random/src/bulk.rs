@@ -6,6 +6,8 @@
 //! vectors' width. With 24 bits a radius goes up to 5.77; the deviates of [`crate::Stream::normal`] are other
 //! ones, and finer.
 
+#![expect(clippy::inline_always, reason = "only what is inlined is vectorised with the loop around it")]
+
 use core::f32::consts::{FRAC_PI_2, LN_2, SQRT_2};
 
 use rand_chacha::ChaCha8Rng;
@@ -64,14 +66,14 @@ fn logarithm(x: f32) -> f32 {
     let exponent = ((bits >> 23) as i32 - 127 + i32::from(is_large)) as f32;
     let mut y = 7.037_683_6e-2;
     for coefficient in [
-        -0.115_146_10,
+        -0.115_146_1,
         0.116_769_98,
         -0.124_201_41,
         0.142_493_23,
         -0.166_680_58,
         0.200_007_14,
         -0.249_999_94,
-        0.333_333_31,
+        0.333_333_3,
     ] {
         y = y * f + coefficient;
     }

@@ -24,7 +24,7 @@ use wire::message::Autoreset;
 pub enum Algorithm {
     /// Proximal policy optimisation.
     Ppo(PpoConfig),
-    /// OpenAI's evolution strategy.
+    /// The evolution strategy of Salimans et al. 2017.
     OpenEs(OpenEsConfig),
     /// The cross-entropy method.
     Cem(CemConfig),

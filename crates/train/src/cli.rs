@@ -49,7 +49,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 130 or 143 interrupted by Ctrl-C or SIGTE
 pub enum Command {
     /// Learn a policy with proximal policy optimisation, and judge it.
     Ppo(Box<LearnArguments<PpoFlags>>),
-    /// Learn a policy with OpenAI's evolution strategy: no gradients, all cores.
+    /// Learn a policy with the evolution strategy of Salimans et al. 2017: no gradients, all cores.
     ///
     /// Each member of the population, the policy with noise on its parameters, plays episodes in environments of
     /// its own; the policy moves towards those that did well.

@@ -15,7 +15,7 @@
 //! - [`algorithm`]: the list of them.
 //! - [`ppo`]: proximal policy optimisation; [`rollout`]: the transitions of one update, and their advantages;
 //!   [`reward_scaler`]: brings rewards to unit size.
-//! - [`openes`]: OpenAI's evolution strategy; [`cem`]: the cross-entropy method; [`ars`]: augmented random search;
+//! - [`openes`]: the evolution strategy of Salimans et al.; [`cem`]: the cross-entropy method; [`ars`]: augmented random search;
 //!   [`evolution`]: all that these three share.
 //!
 //! Networks:

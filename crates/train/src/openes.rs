@@ -1,4 +1,4 @@
-//! OpenAI's evolution strategy (Salimans et al. 2017): mirrored members around the policy, their fitness by
+//! The evolution strategy of Salimans et al. (2017), of `OpenAI`: mirrored members around the policy, their fitness by
 //! rank, and steps of Adam along the estimate of the fitness's gradient. The hyper-parameters on top, then
 //! where members stand and what is learnt of them.
 
@@ -112,8 +112,22 @@ pub fn centred_ranks(fitness: &[f64]) -> Vec<f64> {
     let mut first = 0;
     for equals in order.chunk_by(|&a, &b| fitness[a] == fitness[b]) {
         let mean = first as f64 + (equals.len() - 1) as f64 / 2.0;
-        equals.iter().for_each(|&member| ranks[member] = mean / (fitness.len() - 1) as f64 - 0.5);
+        for &member in equals {
+            ranks[member] = mean / (fitness.len() - 1) as f64 - 0.5;
+        }
         first += equals.len();
     }
     ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_go_from_minus_a_half_to_a_half_and_equals_share_theirs() {
+        assert_eq!(centred_ranks(&[3.0, -1.0, 10.0, 4.0, 5.0]), [-0.25, -0.5, 0.5, 0.0, 0.25]);
+        assert_eq!(centred_ranks(&[7.0, 1.0, 7.0]), [0.25, -0.5, 0.25]);
+        assert_eq!(centred_ranks(&[2.0; 4]), [0.0; 4]);
+    }
 }

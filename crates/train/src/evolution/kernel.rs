@@ -8,6 +8,11 @@
 //! the number of threads nor who else still plays changes a bit. Other vectors (with or without fused products)
 //! may.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined is compiled for the vectors that every processor has"
+)]
+
 use super::space::{LANES, Layer};
 use crate::network::Activation;
 
@@ -222,7 +227,7 @@ fn tanh<const FUSED: bool>(x: f32) -> f32 {
         p = multiply_add::<FUSED>(p, z, coefficient);
     }
     let mut q = 1.198_258_4e-6;
-    for coefficient in [1.185_347_1e-4, 2.268_434_6e-3, 4.893_525_2e-3] {
+    for coefficient in [1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3] {
         q = multiply_add::<FUSED>(q, z, coefficient);
     }
     x * p / q

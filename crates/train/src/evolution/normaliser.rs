@@ -49,7 +49,7 @@ impl Normaliser {
         }
     }
 
-    /// Takes in what was seen while `scaling` was in force (Chan, Golub and LeVeque 1979).
+    /// Takes in what was seen while `scaling` was in force (Chan et al. 1979).
     pub fn merge(&mut self, scaling: &Scaling, sums: &Sums) {
         if sums.count == 0.0 {
             return;
