@@ -6,7 +6,7 @@ mod table;
 use std::fs;
 
 use pipe_tests::{Place, Run};
-use table::{info, read};
+use table::{info, metadata, read};
 
 const SYMBOLS: [&str; 3] = ["AAA", "M&M", "NIFTY"];
 
@@ -249,4 +249,42 @@ fn scaled(line: &str) -> String {
         *field = format!("{:.2}", field.parse::<f64>().expect("a price") * 1.01);
     }
     fields.join(",")
+}
+
+#[test]
+fn what_is_odd_about_the_bars_stands_in_the_metadata() {
+    let place = Place::new();
+    let row = |bar: usize, volume: usize| {
+        format!("2024-01-01 {:02}:{:02}:00+05:30,5,5,5,5,{volume}\n", 9 + bar / 12, bar % 12 * 5)
+    };
+    let rows: Vec<String> = (4..40).map(|bar| row(bar, usize::from(bar != 7 && bar != 30))).collect();
+    let head = "date,open,high,low,close,volume\n";
+    // The first half has its second bar twice.
+    let half = [head, &rows[..2].concat(), &rows[1], &rows[2..18].concat()].concat();
+    let csv = place.write("A.csv", &half);
+    let findings = |out: &str| metadata(place.path(out), "featgen.record")["findings"]["A"].clone();
+    let counts = |out: &str| -> Vec<(String, u64)> {
+        let list = findings(out).as_array().expect("findings").clone();
+        let pair = |finding: &serde_json::Value| {
+            (
+                finding["oddity"].as_str().expect("a kind").to_owned(),
+                finding["count"].as_u64().expect("a count"),
+            )
+        };
+        list.iter().map(pair).collect()
+    };
+    let run = |input: &str, out: &str, how: &[&str]| {
+        Run::new("featgen").args(["-q", input, "-o", &place.text(out), "-f", "kmid"]).args(how).succeeds()
+    };
+    run(&csv, "one.parquet", &[]);
+    let expected = [("exact_copies".to_owned(), 1), ("zero_volume".to_owned(), 1)];
+    assert_eq!(counts("one.parquet"), expected);
+    assert!(findings("one.parquet")[1]["first"].as_str().is_some_and(|first| first.contains("09:40")));
+    run(&csv, "parts", &["--partition"]);
+    assert_eq!(counts("parts/symbol=A/part-0.parquet"), expected);
+
+    // What is appended speaks for its rows, and the part for all of its bars.
+    let csv = place.write("A.csv", &[head, &rows[18..].concat()].concat());
+    run(&csv, "parts", &["--partition", "--append"]);
+    assert_eq!(counts("parts/symbol=A/part-0.parquet"), [("zero_volume".to_owned(), 2)]);
 }

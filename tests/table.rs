@@ -49,9 +49,15 @@ pub fn read(path: impl AsRef<std::path::Path>) -> Columns {
 /// What a file says about itself: the JSON document in its metadata.
 #[allow(dead_code, reason = "not every test that reads tables asks what they say about themselves")]
 pub fn info(path: impl AsRef<std::path::Path>) -> serde_json::Value {
+    metadata(path, "market.file_info")
+}
+
+/// A JSON document in the file's key-value metadata.
+#[allow(dead_code, reason = "as above")]
+pub fn metadata(path: impl AsRef<std::path::Path>, key: &str) -> serde_json::Value {
     let file = File::open(path).expect("a feature file");
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet");
     let pairs = reader.metadata().file_metadata().key_value_metadata().expect("metadata");
-    let json = pairs.iter().find(|pair| pair.key == "market.file_info").and_then(|pair| pair.value.clone());
-    serde_json::from_str(&json.expect("what the file says about itself")).expect("JSON")
+    let json = pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone());
+    serde_json::from_str(&json.expect("such a key")).expect("JSON")
 }

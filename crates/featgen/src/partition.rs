@@ -130,7 +130,7 @@ impl PartWriter<'_> {
         let computed = self.plan.compute(&frame).with_context(|| bars.symbol.clone())?;
         let lookbacks = self.plan.lookbacks(&computed.leading_nulls);
         let info = self.info(member, &lookbacks);
-        let record = self.record(&bars);
+        let record = self.record(member, &bars, &findings);
         let n_rows = bars.len();
         let path = self.folder.part_path(&member.symbol);
         let mut writer = FeatureWriter::create_part(&self.folder.path, &path, &self.plan.columns())?;
@@ -172,7 +172,7 @@ impl PartWriter<'_> {
         inputs
     }
 
-    fn record(&self, bars: &market::Bars) -> Record {
+    fn record(&self, member: &Member, bars: &market::Bars, findings: &[Finding]) -> Record {
         let lengths: Vec<usize> = bars.session.chunk_by(|a, b| a == b).map(<[i32]>::len).collect();
         let mut runs: Vec<(i32, i32)> = Vec::new();
         for session in bars.session.chunk_by(|a, b| a == b).map(|session| session[0]) {
@@ -186,6 +186,7 @@ impl PartWriter<'_> {
             others: self.members.other_digests.clone(),
             sessions: runs,
             bars_per_year: sessions::bars_per_year_of(first.unwrap_or(0), last.unwrap_or(0), &lengths),
+            findings: self.members.findings(member, bars, self.scan, findings),
             ..Record::of(self.job)
         }
     }

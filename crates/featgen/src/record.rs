@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use market::FileInfo;
 use market::parquet::reader::Footer;
+use market::quality::Finding;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,6 +19,7 @@ pub const TOOL: &str = concat!("featgen ", env!("CARGO_PKG_VERSION"));
 
 /// How an output was made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// Whether all columns are of double precision.
     pub is_double: bool,
@@ -35,6 +37,8 @@ pub struct Record {
     pub n_symbols: usize,
     /// Files that were left out of the batch.
     pub n_left_out: usize,
+    /// What is odd about the bars of the symbols that have anything odd about them.
+    pub findings: BTreeMap<String, Vec<Finding>>,
 }
 
 impl Record {

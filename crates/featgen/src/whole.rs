@@ -74,6 +74,7 @@ pub fn write(
     let mut later_nulls = vec![0_usize; plan.features.len()];
     let skipped = scan.bad_files.iter().map(|(path, error)| (path.clone(), error.to_string())).collect();
     let mut written = Written { skipped, ..Written::default() };
+    let mut findings = std::collections::BTreeMap::new();
     let work = |symbol: usize| {
         if go_on() {
             encode(symbol, scan, plan, others, &encoding)
@@ -93,6 +94,9 @@ pub fn write(
             progress.note(&format!("{}: {finding}", done.name));
         }
         written.n_warnings += done.findings.len();
+        if !done.findings.is_empty() {
+            findings.insert(done.name, done.findings);
+        }
         for place in 0..plan.features.len() {
             leading_nulls[place] = leading_nulls[place].max(done.leading_nulls[place]);
             later_nulls[place] += done.later_nulls[place];
@@ -114,6 +118,7 @@ pub fn write(
         others: digests(others),
         n_left_out: written.skipped.len(),
         n_symbols: written.n_symbols,
+        findings,
         ..Record::of(job)
     };
     let info = file_info(job, scan, plan, &plan.lookbacks(&leading_nulls));

@@ -6,12 +6,12 @@ use std::fmt;
 
 use jiff::tz::TimeZone;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Bars, timestamp};
 
 /// A kind of oddity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Oddity {
     /// Unusable rows left out by `--bad-rows skip`.
@@ -38,6 +38,20 @@ pub enum Oddity {
     ShortSessions,
 }
 
+impl Oddity {
+    /// Whether it was seen while rows were read, and can no longer be seen in the bars that came of them.
+    pub fn is_of_rows(self) -> bool {
+        matches!(
+            self,
+            Self::SkippedRows
+                | Self::ExactCopies
+                | Self::SettledConflicts
+                | Self::SortedRows
+                | Self::FilledBars
+        )
+    }
+}
+
 impl fmt::Display for Oddity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -57,7 +71,7 @@ impl fmt::Display for Oddity {
 }
 
 /// How often an oddity occurs, and where first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What is odd.
     pub oddity: Oddity,

@@ -10,7 +10,7 @@ use cli::UsageError;
 use jiff::tz::TimeZone;
 use market::load::{Fill, fill};
 use market::parquet::{partition, reader};
-use market::quality::Finding;
+use market::quality::{self, Finding};
 use market::{Bars, Provenance, Scan, digest, sessions};
 use rayon::prelude::*;
 
@@ -268,6 +268,28 @@ impl Members {
             (None, Some(part)) => Ok((self.recorded_bars(part)?, Vec::new())),
             (None, None) => bail!("{}: has no bars", member.symbol),
         }
+    }
+
+    /// What the part of a symbol is to say of `bars`: what is odd about the whole series, and what was odd about
+    /// the rows that were read now, `new`.
+    pub fn findings(
+        &self,
+        member: &Member,
+        bars: &Bars,
+        scan: &Scan,
+        new: &[Finding],
+    ) -> BTreeMap<String, Vec<Finding>> {
+        let found = match &member.part {
+            Some(part) if member.input.is_none() => return part.record.findings.clone(),
+            Some(_) if member.is_appended => {
+                let zone = market::timestamp::zone_by_name(&self.timezone).unwrap_or(TimeZone::UTC);
+                let has_volume = bars.volume.iter().any(|&volume| volume > 0.0);
+                let of_rows = new.iter().filter(|finding| finding.oddity.is_of_rows()).cloned();
+                of_rows.chain(quality::inspect(bars, scan.bar_seconds, has_volume, &zone)).collect()
+            }
+            _ => new.to_vec(),
+        };
+        if found.is_empty() { BTreeMap::new() } else { [(member.symbol.clone(), found)].into() }
     }
 
     /// The same while it is still to be found out how many bars are new.
