@@ -41,7 +41,7 @@ fn act_decides_what_the_evaluation_decided() {
     let different: std::collections::BTreeSet<&String> = before.iter().map(|row| &row[2]).collect();
     assert!(different.len() > 1, "a policy that never changes its mind proves little");
 
-    assert_eq!(columns(&act(&["--last"]), names), [last_acted.clone()]);
+    assert_eq!(columns(&act(&["--last"]), names), std::slice::from_ref(last_acted));
     let dates = format!("{0}..{0}", &last_acted[0][..10]);
     assert_eq!(columns(&act(&["--range", &dates]), names).len(), 75);
     let wrong = ["act", "--checkpoint", &latest, "--range", "tomorrow"];

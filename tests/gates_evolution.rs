@@ -21,6 +21,7 @@ fn report_of(algorithm: &str, environment: &str, timesteps: &str, seed: u64) -> 
 fn cartpole(algorithm: &str, timesteps: &str, seed: u64) -> f64 {
     let report = report_of(algorithm, "cartpole", timesteps, seed);
     let mean = report["policy"]["mean_episode_return"].as_f64().expect("episodes");
+    #[expect(clippy::print_stdout, reason = "a gate shows its figures")]
     println!("{algorithm} on cartpole, seed {seed}, {timesteps} steps: {mean:.1}");
     mean
 }

@@ -194,7 +194,7 @@ fn only_a_run_can_be_resumed_and_only_as_it_is() {
     assert!(train(&["--resume", &place.text("nothing")]).fails(1).contains("nothing"));
     let other = ["--", &envpool, "--envs", "8", "--env", "ou"];
     let said = Run::new("train").args(["ppo", "--quiet", "--resume", &latest]).args(other).fails(1);
-    assert!(said.contains("2"), "{said}");
+    assert!(said.contains('2'), "{said}");
     // A run that is over goes on if it is told to.
     train(&["--resume", &latest, "--timesteps", "1024"]).succeeds();
     assert_eq!(step_of(&newest(Path::new(&latest))), 1024);

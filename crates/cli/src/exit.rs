@@ -63,7 +63,7 @@ fn report(tool: &str, error: &anyhow::Error) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Done;
     }
-    eprintln!("{tool}: {}", one_line(error));
+    crate::say(&format!("{tool}: {}", one_line(error)));
     if error.chain().any(<dyn std::error::Error + 'static>::is::<UsageError>) {
         Exit::Usage
     } else {

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         }
     };
     if ends_there && !arguments.has_command() {
-        eprintln!("cpumon: there is no command after -- (an empty variable?)");
+        cli::say("cpumon: there is no command after -- (an empty variable?)");
         return own_failure.into();
     }
     cpumon::run::run(arguments).into()

@@ -2,10 +2,7 @@
 
 use std::io::{self, Write};
 
-/// Says one thing. Nobody listening there is no reason to fail.
-pub fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
-}
+pub use cli::say;
 
 /// Writes to standard output, which a reader may have closed.
 pub fn print(text: &str) -> anyhow::Result<()> {

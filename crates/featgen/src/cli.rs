@@ -46,6 +46,7 @@ pub struct Arguments {
 
 /// Bars in, features out.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct MakeArguments {
     /// Which bars.
     #[command(flatten)]
@@ -143,7 +144,7 @@ pub struct BarArguments {
 
     /// Say which columns are which, where their names do not show it or show another: ts=Date,close=LTP.
     ///
-    /// The columns of bars are ts, time_of_day, open, high, low, close, volume and symbol.
+    /// The columns of bars are ts, `time_of_day`, open, high, low, close, volume and symbol.
     #[arg(long, value_name = "COLUMN=HEADER,…")]
     pub columns: Option<String>,
 

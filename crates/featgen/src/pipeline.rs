@@ -115,7 +115,7 @@ impl Written {
 pub fn run(job: &Job, go_on: &(dyn Fn() -> bool + Sync)) -> anyhow::Result<Summary> {
     let start = Instant::now();
     // What is misspelt is said before a long batch is read.
-    specification::parse(&job.specification, true).map_err(usage)?;
+    specification::parse(&job.specification, true).map_err(|message| usage(&message))?;
     if job.refresh == Refresh::Update
         && !job.is_partition
         && let Some(unchanged) = whole::unchanged(job, start)
@@ -161,7 +161,8 @@ fn read(job: &Job, load: &LoadOptions, go_on: &(dyn Fn() -> bool + Sync)) -> any
 
 fn plan(job: &Job, scan: &Scan) -> anyhow::Result<Plan> {
     let is_intraday = scan.bar_seconds < market::sessions::SECONDS_PER_DAY;
-    let mut plan = Plan::new(specification::parse(&job.specification, is_intraday).map_err(usage)?);
+    let mut plan =
+        Plan::new(specification::parse(&job.specification, is_intraday).map_err(|message| usage(&message))?);
     plan.is_double = job.is_double;
     if let Some(tolerance) = job.stable {
         plan.unstable_rows = unstable_rows(&plan, scan.bar_seconds, tolerance)?;
@@ -169,7 +170,7 @@ fn plan(job: &Job, scan: &Scan) -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
-fn usage(message: String) -> UsageError {
+fn usage(message: &str) -> UsageError {
     UsageError(format!("--features: {message}"))
 }
 

@@ -83,7 +83,7 @@ fn make(arguments: MakeArguments) -> anyhow::Result<Exit> {
             if summary::is_stdout(&job.output) { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
         writeln!(out, "{line}")?;
     } else if !job.quiet {
-        eprintln!("featgen: {}", summary::line(&job, &summary));
+        ::cli::say(&format!("featgen: {}", summary::line(&job, &summary)));
     }
     Ok(if summary.written.skipped.is_empty() { Exit::Done } else { Exit::Partial })
 }
@@ -118,9 +118,9 @@ fn start_threads(n: usize, quiet: bool) -> anyhow::Result<()> {
     let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
     let most = (4 * n_cores).max(64);
     if n > most && !quiet {
-        eprintln!(
+        ::cli::say(&format!(
             "featgen: --threads {n}: {n_cores} cores keep no more than {most} threads busy, so {most} are used"
-        );
+        ));
     }
     rayon::ThreadPoolBuilder::new().num_threads(n.min(most)).build_global().context("--threads")
 }
@@ -156,13 +156,13 @@ fn verify(
         if let Some(found) = found {
             anyhow::bail!("{}: {found}", bars.symbol);
         }
-        eprintln!(
+        ::cli::say(&format!(
             "featgen: {}: no look-ahead in {} features over {} bars, cut and altered at {} places",
             bars.symbol,
             plan.features.len(),
             bars.len(),
             places.len()
-        );
+        ));
     }
     Ok(Exit::Done)
 }

@@ -19,7 +19,9 @@ pub fn line(job: &Job, summary: &Summary) -> String {
         n => format!(", {} left out ({})", plural(n, "file"), skipped::path_of(&job.output).display()),
     };
     let left = [(written.n_unchanged, "unchanged"), (written.n_kept, "kept")];
-    let left: String = left.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect();
+    let left: Vec<String> =
+        left.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!(", {n} {what}")).collect();
+    let left = left.concat();
     let output = job.output.display();
     if written.n_written == 0 {
         let n = plural(written.n_symbols, "symbol");

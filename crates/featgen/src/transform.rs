@@ -221,7 +221,7 @@ fn average_true_range(frame: &Frame, bars: usize) -> Vec<f64> {
     };
     let mut averages = vec![f64::NAN; b.len()];
     let mut average = 0.0;
-    for row in 1..b.len() {
+    for (row, value) in averages.iter_mut().enumerate().skip(1) {
         let range = true_range(row);
         if row <= bars {
             average += range / bars as f64;
@@ -229,7 +229,7 @@ fn average_true_range(frame: &Frame, bars: usize) -> Vec<f64> {
             average += (range - average) / bars as f64;
         }
         if row >= bars {
-            averages[row] = average;
+            *value = average;
         }
     }
     averages

@@ -121,7 +121,7 @@ fn whatever_is_wrong_is_one_line_and_leaves_no_file() {
     check(
         &["noclose.csv"],
         "noclose.csv: line 1: no close column among \"date,open,high,low,volume\" (a header row must name close: \
-         close, close price, c, adj close)",
+         close, close price, c, adj close; or say which it is with --columns close=HEADER)",
     );
     check(
         &["word.csv"],

@@ -78,6 +78,7 @@ impl Drop for Temporary {
 
 /// Gives each file its name, the folders made where they are missing. [`abandon_all`] comes before or after all of
 /// them, never in between.
+#[expect(clippy::needless_pass_by_value, reason = "the files are given up: what is not renamed is removed")]
 pub fn rename_all(files: Vec<(Temporary, PathBuf)>) -> Result<()> {
     let mut unfinished = unfinished();
     // What can fail beforehand does, so that all or none are renamed.

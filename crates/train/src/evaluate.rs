@@ -104,7 +104,7 @@ pub fn judge(
         let name = "long every day";
         baselines.push(outcome(name, "long_every_day", &traded, &mut always(&space, 1.0))?);
     }
-    if offers(&space, -1.0) {
+    if market.rules.short && offers(&space, -1.0) {
         baselines.push(outcome("always short", "always_short", &traded, &mut always(&space, -1.0))?);
     }
     // A first guess at how often to change, corrected once by the turnover that it makes.

@@ -36,7 +36,7 @@ pub fn run(plan: Plan, flags: &RunFlags) -> Result<Exit> {
         bail!("--resume goes on with one run, not with a group")
     };
     out.as_deref().map_or(Ok(()), run_directory::check)?;
-    let client = server::connect(&config)?;
+    let client = server::connect(&config, flags.quiet)?;
     let stop = Stop::on_signals()?;
     let spec = spec_of(&client, &config)?;
     let (kind, count) = match (flags.walk_forward, flags.seeds) {
@@ -77,7 +77,10 @@ pub fn run(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     progress.finish();
     match outcome {
         Err(error) if error.is::<Interrupted>() => {
-            eprintln!("train: interrupted; each run below {} can be resumed by itself", group.display());
+            cli::say(&format!(
+                "train: interrupted; each run below {} can be resumed by itself",
+                group.display()
+            ));
             return Ok(stop.exit_code().map_or(Exit::Failed, Exit::Code));
         }
         outcome => outcome?,

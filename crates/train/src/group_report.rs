@@ -200,8 +200,9 @@ impl GroupReport {
         page.push_str("<table>\n");
         for (i, row) in self.rows().iter().enumerate() {
             let tag = if i == 0 { "th" } else { "td" };
-            let cells: String = row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
-            let _ = writeln!(page, "<tr>{cells}</tr>");
+            let cells: Vec<String> =
+                row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+            let _ = writeln!(page, "<tr>{}</tr>", cells.concat());
         }
         page.push_str(
             "</table>\n<p>Each run's own report lies in the directory of its name.</p>\n</body></html>\n",

@@ -163,7 +163,7 @@ impl<'a> Journal<'a> {
 
     /// Says what a person must know, progress or not.
     fn warn(&self, line: &str) {
-        if self.quiet { eprintln!("train: {line}") } else { self.progress.note(line) }
+        if self.quiet { cli::say(&format!("train: {line}")) } else { self.progress.note(line) }
     }
 
     fn is_due(&self, timesteps: u64) -> bool {

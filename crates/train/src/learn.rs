@@ -36,7 +36,7 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
             (*config, Place::Resumed(run, Box::new(checkpoint)), Some(claim))
         }
     };
-    let mut client = server::connect(&config)?;
+    let mut client = server::connect(&config, flags.quiet)?;
     let stop = Stop::on_signals()?;
     let spec = spec_of(&client, &config)?;
     let shape = prepare(&mut config, &spec)?;
@@ -80,10 +80,10 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     let ended = journal.finish();
     let go_on = format!("train {} --resume {}", config.algorithm.name(), run.display());
     if let (Some(code), Err(_)) = (stop.exit_code(), &outcome) {
-        eprintln!(
+        cli::say(&format!(
             "train: interrupted; what was learnt is in {} (go on with `{go_on}`)",
             journal.latest_path().display()
-        );
+        ));
         return Ok(Exit::Code(code));
     }
     let ended = match (outcome, ended) {
@@ -101,7 +101,7 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     let mut policy = server::policy(&checkpoint)?;
     let verdict = match judge(&mut client.borrow_mut(), &spec, &mut policy, config.seed, &stop) {
         Err(_) if stop.exit_code().is_some() => {
-            eprintln!("train: interrupted before the policy was judged (judge it with `{go_on}`)");
+            cli::say(&format!("train: interrupted before the policy was judged (judge it with `{go_on}`)"));
             return Ok(stop.exit_code().map_or(Exit::Failed, Exit::Code));
         }
         verdict => verdict?,
@@ -165,7 +165,7 @@ pub fn prepare(config: &mut Config, spec: &Spec) -> Result<NetworkShape> {
     if config.algorithm.evolution().is_some() {
         measure::on_the_processor(config)?;
     } else if let Some(said) = measure::resolve(config, &shape, sizes)? {
-        eprintln!("train: {said}");
+        cli::say(&format!("train: {said}"));
     }
     Ok(shape)
 }

@@ -93,14 +93,13 @@ fn once(
     // The norm is read back, so that a graphics card has done its work when the clock is read.
     learner.step(1e-6, 0.5)?;
     learner.parameters()?;
-    Ok((inferred.as_secs_f64(), (begun.elapsed() - inferred).as_secs_f64()))
+    Ok((inferred.as_secs_f64(), begun.elapsed().saturating_sub(inferred).as_secs_f64()))
 }
 
 /// One, two, four … and all threads.
 fn candidates(limit: usize) -> Vec<usize> {
-    let mut counts: Vec<usize> = (0..).map(|power| 1 << power).take_while(|&count| count < limit).collect();
-    counts.push(limit.max(1));
-    counts
+    let below = std::iter::successors(Some(1_usize), |count| count.checked_mul(2));
+    below.take_while(|&count| count < limit).chain([limit.max(1)]).collect()
 }
 
 /// The fastest pair.

@@ -79,22 +79,37 @@ fn decide(
 ) {
     let width = actions.len() / traces.len().max(1);
     for (env, trace) in traces.iter_mut().enumerate().filter(|(env, _)| deciding(*env)) {
-        if let (Some(row), Some(&action)) = (trace.rows.last_mut(), actions.get(env * width)) {
-            row.target = Some(target_of(space, action));
+        let wanted = trace.rows.iter().rev().nth(1).and_then(|row| row.target).unwrap_or(0.0);
+        if let (Some(row), Some(action)) =
+            (trace.rows.last_mut(), actions.get(env * width..(env + 1) * width))
+        {
+            row.target = target_of(space, action).or(Some(wanted));
         }
     }
 }
 
-/// The target position that `action`, in stored form, asks for, as a fraction of equity.
-fn target_of(space: &ActionSpace, action: f32) -> f64 {
-    match space {
-        ActionSpace::Discrete { levels, .. } => {
-            levels.get(action as usize).copied().unwrap_or_else(|| action.into())
+/// A direction that points less far from 0 than this asks for no change, where an action is a direction and a size.
+const DIRECTION_THRESHOLD: f64 = 1.0 / 3.0;
+
+/// The target position that `action`, in stored form, asks for, as a fraction of equity; none if it asks for no
+/// change. Of a direction and a size it is the size, with the direction's sign.
+fn target_of(space: &ActionSpace, action: &[f32]) -> Option<f64> {
+    match (space, action) {
+        (ActionSpace::Discrete { levels, .. }, [choice]) => {
+            Some(levels.get(*choice as usize).copied().unwrap_or_else(|| (*choice).into()))
         }
-        ActionSpace::Box { low, high } => {
-            let bound = |bounds: &[f32], other: f32| bounds.first().copied().unwrap_or(other);
-            action.max(bound(low, action)).min(bound(high, action)).into()
+        (ActionSpace::Box { low, high }, _) => {
+            let bounded = |(value, (low, high)): (&f32, (&f32, &f32))| f64::from(value.max(*low).min(*high));
+            let values: Vec<f64> = action.iter().zip(low.iter().zip(high)).map(bounded).collect();
+            match values[..] {
+                [target] => Some(target),
+                [direction, size] => {
+                    (direction.abs() > DIRECTION_THRESHOLD).then(|| size.copysign(direction))
+                }
+                _ => None,
+            }
         }
+        (ActionSpace::Discrete { .. }, _) => None,
     }
 }
 
@@ -166,10 +181,7 @@ pub fn holding() -> ActionSpace {
 pub fn offers(space: &ActionSpace, target: f64) -> bool {
     match space {
         ActionSpace::Discrete { levels, .. } => levels.contains(&target),
-        ActionSpace::Box { low, high } => {
-            let target = target as f32;
-            low.iter().zip(high).all(|(low, high)| (*low..=*high).contains(&target))
-        }
+        ActionSpace::Box { .. } => target_of(space, &action_for(space, target)) == Some(target),
     }
 }
 
@@ -182,7 +194,16 @@ fn action_for(space: &ActionSpace, target: f64) -> Vec<f32> {
             vec![best.unwrap_or(0) as f32]
         }
         ActionSpace::Box { low, high } => {
-            low.iter().zip(high).map(|(low, high)| (target as f32).clamp(*low, *high)).collect()
+            let values = match low.len() {
+                // To be flat is to be long with nothing: a direction of 0 would keep what is held.
+                2 => vec![1.0_f32.copysign(target as f32), target.abs() as f32],
+                n => vec![target as f32; n],
+            };
+            values
+                .iter()
+                .zip(low.iter().zip(high))
+                .map(|(value, (low, high))| value.clamp(*low, *high))
+                .collect()
         }
     }
 }
@@ -227,12 +248,20 @@ mod tests {
     #[test]
     fn targets_are_the_levels_that_actions_stand_for() {
         let discrete = ActionSpace::Discrete { n: 3, levels: vec![-1.0, 0.0, 0.5] };
-        assert_eq!([0.0, 2.0].map(|action| target_of(&discrete, action)), [-1.0, 0.5]);
+        assert_eq!([0.0, 2.0].map(|action| target_of(&discrete, &[action])), [Some(-1.0), Some(0.5)]);
         let numbers = ActionSpace::Box { low: vec![-0.5], high: vec![1.0] };
-        assert_eq!([-3.0, 0.25, 2.0].map(|action| target_of(&numbers, action)), [-0.5, 0.25, 1.0]);
-        for target in [-1.0, 0.0, 0.5] {
-            assert_eq!(target_of(&discrete, action_for(&discrete, target)[0]), target);
+        let targets = [-3.0, 0.25, 2.0].map(|action| target_of(&numbers, &[action]));
+        assert_eq!(targets, [Some(-0.5), Some(0.25), Some(1.0)]);
+        let pair = ActionSpace::Box { low: vec![-1.0, 0.0], high: vec![1.0, 1.0] };
+        let of_pair = [[-2.0, 0.5], [0.3, 1.0], [0.4, 0.25]].map(|action| target_of(&pair, &action));
+        assert_eq!(of_pair, [Some(-0.5), None, Some(0.25)]);
+        for space in [&discrete, &pair] {
+            for target in [-1.0, 0.0, 0.5] {
+                assert_eq!(target_of(space, &action_for(space, target)), Some(target));
+                assert!(offers(space, target));
+            }
         }
+        assert!(!offers(&numbers, -1.0) && offers(&numbers, 1.0));
     }
 
     #[test]

@@ -23,11 +23,11 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_WORD: Duration = Duration::from_secs(3);
 const NEXT_WORD: Duration = Duration::from_secs(15);
 
-/// The server that `config` names; says that it waits where that takes long.
+/// The server that `config` names; unless told to be quiet, says that it waits where that takes long.
 ///
 /// # Errors
 /// If it cannot be started or reached, or speaks another protocol.
-pub fn connect(config: &Config) -> Result<Client> {
+pub fn connect(config: &Config, quiet: bool) -> Result<Client> {
     let name = concat!("train ", env!("CARGO_PKG_VERSION"));
     let subject = config.connect.clone().or_else(|| config.server.first().cloned()).unwrap_or_default();
     let (ready, waiting) = channel::<()>();
@@ -35,16 +35,21 @@ pub fn connect(config: &Config) -> Result<Client> {
     let talker = thread::spawn(move || {
         let mut patience = FIRST_WORD;
         while waiting.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("train: waiting for {subject} to be ready, {} s so far", begun.elapsed().as_secs());
+            if quiet {
+                continue;
+            }
+            cli::say(&format!(
+                "train: waiting for {subject} to be ready, {} s so far",
+                begun.elapsed().as_secs()
+            ));
             patience = NEXT_WORD;
         }
     });
-    let client = match &config.connect {
-        Some(address) => Client::connect(address, CONNECT_PATIENCE, name),
-        None => {
-            let command: Vec<_> = config.server.iter().map(Into::into).collect();
-            Client::spawn(&command, name)
-        }
+    let client = if let Some(address) = &config.connect {
+        Client::connect(address, CONNECT_PATIENCE, name)
+    } else {
+        let command: Vec<_> = config.server.iter().map(Into::into).collect();
+        Client::spawn(&command, name)
     };
     drop(ready);
     // It has nothing left to do but to end.
@@ -59,23 +64,23 @@ pub fn connect(config: &Config) -> Result<Client> {
 pub fn with_policy(path: &Path, server: &ServerArguments) -> Result<(Client, TorchLearner, Option<Origin>)> {
     let config = server.to_config()?;
     let checkpoint = Checkpoint::read(path)?;
-    let client = connect(&config)?;
+    let client = connect(&config, false)?;
     fits(&checkpoint.fixed.network, client.spec()).with_context(|| path.display().to_string())?;
     let scaler = client.spec().market.as_ref().and_then(|market| market.scaler.as_ref());
     if scaler != checkpoint.fixed.scaler.as_ref() {
-        eprintln!(
+        cli::say(
             "train: the server scales features by other training days than the policy learnt with (judge it on \
-             the same days for equal decisions)"
+             the same days for equal decisions)",
         );
     }
     if let (Some(origin), Some(market)) = (&checkpoint.state.origin, &client.spec().market)
         && origin.rules != market.rules
     {
-        eprintln!(
+        cli::say(&format!(
             "train: the server's rules ({}) are not those that the policy learnt under ({})",
             rules_in_words(&market.rules),
             rules_in_words(&origin.rules)
-        );
+        ));
     }
     let learner = policy(&checkpoint)?;
     Ok((client, learner, checkpoint.state.origin))

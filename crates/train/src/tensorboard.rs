@@ -176,7 +176,9 @@ mod tests {
             (fs::read(&path).unwrap(), path)
         };
         let write = |events: &mut EventFile, steps: &[u64]| {
-            steps.iter().for_each(|&step| events.write(2.0, step, &[("a", step as f64)]).unwrap());
+            for &step in steps {
+                events.write(2.0, step, &[("a", step as f64)]).unwrap();
+            }
         };
         write(&mut EventFile::create(whole.path(), 1.0).unwrap(), &[100, 200, 300, 400]);
         write(&mut EventFile::create(broken.path(), 1.0).unwrap(), &[100, 200, 300]);

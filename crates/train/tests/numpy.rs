@@ -96,6 +96,7 @@ fn named(shape: &NetworkShape, values: &[f32]) -> Map<String, Value> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one case, told from beginning to end")]
 fn advantages_losses_and_whole_updates_are_those_of_numpy() {
     let Some(python) = python() else {
         eprintln!("skipped: there is no Python with numpy (make test brings one where there is a network)");

@@ -160,7 +160,9 @@ fn bollinger_position(frame: &Frame, parameters: &[f64]) -> Outputs {
     each_window(&mut positions, bars, |start, block| {
         let mut means = [0.0; LANES];
         add_windows(close, start, bars, &mut means, |value, _| value);
-        means.iter_mut().for_each(|mean| *mean /= n);
+        for mean in &mut means {
+            *mean /= n;
+        }
         add_windows(close, start, bars, block, |value, lane| (value - means[lane]) * (value - means[lane]));
         let ends = (start + bars - 1..close.len()).zip(block.iter_mut()).zip(means);
         for ((end, position), mean) in ends {
@@ -201,7 +203,9 @@ pub fn mean(values: &[f64], bars: usize) -> Vec<f64> {
     let mut means = vec![f64::NAN; values.len()];
     each_window(&mut means, bars, |start, sums| {
         add_windows(values, start, bars, sums, |value, _| value);
-        sums.iter_mut().for_each(|sum| *sum /= bars as f64);
+        for sum in sums.iter_mut() {
+            *sum /= bars as f64;
+        }
     });
     means
 }

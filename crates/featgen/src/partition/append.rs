@@ -10,7 +10,7 @@ use market::{Bars, LoadOptions, timestamp};
 /// The bars of `recorded` and of `new`, oldest first, and how many of them were not recorded, or not so. Both
 /// have their sessions in one calendar.
 pub fn merge(
-    recorded: Bars,
+    recorded: &Bars,
     new: &Bars,
     load: &LoadOptions,
     zone: &TimeZone,
@@ -26,7 +26,7 @@ pub fn merge(
             _ => Ordering::Greater,
         };
         match order {
-            Ordering::Less => push(&mut merged, &recorded, old),
+            Ordering::Less => push(&mut merged, recorded, old),
             Ordering::Greater => {
                 if new.ts[at] < last && !load.sort {
                     return Err(format!(
@@ -37,7 +37,7 @@ pub fn merge(
                 n_new += 1;
                 push(&mut merged, new, at);
             }
-            Ordering::Equal if is_same(&recorded, old, new, at) => push(&mut merged, &recorded, old),
+            Ordering::Equal if is_same(recorded, old, new, at) => push(&mut merged, recorded, old),
             Ordering::Equal => match load.dedup {
                 Dedup::Error => {
                     return Err(format!(
@@ -48,7 +48,7 @@ pub fn merge(
                         recorded.close[old]
                     ));
                 }
-                Dedup::First => push(&mut merged, &recorded, old),
+                Dedup::First => push(&mut merged, recorded, old),
                 Dedup::Last => {
                     n_new += 1;
                     push(&mut merged, new, at);
@@ -99,7 +99,7 @@ mod tests {
 
     fn merged(new: &[(i64, f64)], load: &LoadOptions) -> Result<(Vec<f64>, usize), String> {
         let recorded = bars(&[(5, 1.0), (10, 2.0), (20, 3.0)]);
-        merge(recorded, &bars(new), load, &TimeZone::UTC).map(|(bars, n_new)| (bars.close, n_new))
+        merge(&recorded, &bars(new), load, &TimeZone::UTC).map(|(bars, n_new)| (bars.close, n_new))
     }
 
     #[test]

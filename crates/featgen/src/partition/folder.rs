@@ -49,15 +49,9 @@ impl Folder {
         let is_new = !path.exists();
         fs::create_dir_all(path).with_context(name)?;
         let lock = File::open(path).with_context(name)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                anyhow::bail!(
-                    "{}: another featgen is writing to it (wait until it has ended)",
-                    path.display()
-                )
-            }
-            // Some network file systems have no locks; files are whole there, too.
-            Ok(()) | Err(_) => {}
+        // Some network file systems have no locks, which is another error; files are whole there, too.
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(rustix::io::Errno::WOULDBLOCK) {
+            anyhow::bail!("{}: another featgen is writing to it (wait until it has ended)", path.display());
         }
         let mut folder = Self {
             path: path.to_owned(),

@@ -304,7 +304,7 @@ impl Members {
     fn append(&self, part: &Part, new: &Bars, job: &Job, scan: &Scan) -> anyhow::Result<(Bars, usize)> {
         let zone = market::timestamp::zone_by_name(&self.timezone).unwrap_or(TimeZone::UTC);
         let recorded = self.recorded_bars(part)?;
-        let (mut bars, n_new) = append::merge(recorded, new, &job.load, &zone)
+        let (mut bars, n_new) = append::merge(&recorded, new, &job.load, &zone)
             .map_err(|message| anyhow::anyhow!("{}: {message}", new.symbol))?;
         // A gap may lie between the last bar that is recorded and the first new one.
         if job.load.fill == Fill::Session {

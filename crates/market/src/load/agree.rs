@@ -118,7 +118,7 @@ pub fn notes(files: &[&Loaded], options: &LoadOptions) -> Vec<String> {
         match n_absent {
             0 => {}
             1 => note.push_str("; 1 listed symbol is not among the inputs"),
-            n => note.push_str(&format!("; {n} listed symbols are not among the inputs")),
+            n => note = format!("{note}; {n} listed symbols are not among the inputs"),
         }
         notes.push(note);
     }

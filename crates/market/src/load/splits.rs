@@ -58,8 +58,7 @@ impl Splits {
         let mut n_adjusted = 0;
         // From the latest split backwards, so that a row is told in today's shares by one division.
         let (mut end, mut ratio) = (rows.len(), 1.0);
-        let mut splits = self.of(symbol).rev().peekable();
-        while let Some(split) = splits.next() {
+        for split in self.of(symbol).rev() {
             let day = timestamp::day_number(split.date);
             let n_before = rows[..end].partition_point(|row| row.day < day);
             if ratio != 1.0 {

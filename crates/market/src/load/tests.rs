@@ -147,7 +147,7 @@ fn the_last_bar_of_an_hour_ends_with_the_session() {
     let mut text = "date,open,high,low,close,volume\n".to_owned();
     for day in 1..=3 {
         for hour in 9..=15 {
-            text.push_str(&format!("2024-01-0{day} {hour:02}:15,1,1,1,1,5\n"));
+            text.extend([format!("2024-01-0{day} {hour:02}:15,1,1,1,1,5\n")]);
         }
     }
     let path = folder.file("A.csv", &text);

@@ -14,7 +14,7 @@ pub fn folder_of(symbol: &str) -> String {
     for character in symbol.chars() {
         match u8::try_from(character) {
             Ok(byte) if byte.is_ascii_control() || ESCAPED.contains(&byte) => {
-                name.push_str(&format!("%{byte:02X}"));
+                name.extend(["%", &format!("{byte:02X}")]);
             }
             _ => name.push(character),
         }
@@ -34,16 +34,10 @@ pub fn symbol_of_folder(name: &str) -> Option<String> {
     let mut rest = encoded.as_bytes();
     while let [first, tail @ ..] = rest {
         let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
+        let escaped =
+            digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *first == b'%');
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
     }
     String::from_utf8(bytes).ok().filter(|symbol| !symbol.is_empty())
 }

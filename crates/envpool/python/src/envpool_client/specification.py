@@ -79,6 +79,9 @@ class Specification:
         """The action that asks for `target`, a fraction of equity, or for what comes nearest."""
         space = self.action_space
         if isinstance(space, gym.spaces.Box):
+            if space.shape == (2,):
+                # A direction and a size: flat is long with nothing, as a direction of 0 keeps what is held.
+                return np.array([1.0 if target >= 0 else -1.0, abs(target)], np.float32)
             return np.clip(np.full(space.shape, target, np.float32), space.low, space.high)
         if not self.levels:
             raise ValueError(f"the actions of {self.environment} are no target positions: choose one by number")
