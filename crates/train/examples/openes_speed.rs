@@ -10,15 +10,15 @@ use anyhow::{Context, Result};
 use random::{Purpose, Stream};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
-use train::algorithm::Algorithm;
-use train::device::Placement;
-use train::env::{ServedEnv, VecEnv};
-use train::learner::Policy;
-use train::network::{Activation, Distribution, NetworkShape};
-use train::openes::OpenEsConfig;
-use train::stop::Stop;
-use train::task::{Listener, Memory, Task, UpdateReport};
-use train::torch::TorchLearner;
+use train::algorithms::Algorithm;
+use train::algorithms::env::{ServedEnv, VecEnv};
+use train::algorithms::openes::OpenEsConfig;
+use train::algorithms::task::{Listener, Memory, Task, UpdateReport};
+use train::networks::device::Placement;
+use train::networks::learner::Policy;
+use train::networks::network::{Activation, Distribution, NetworkShape};
+use train::networks::torch::TorchLearner;
+use train::training::stop::Stop;
 use wire::{Actions, Client, Open};
 
 const ROUNDS: usize = 5;
@@ -51,7 +51,7 @@ impl Listener for Watch {
 }
 
 fn main() -> Result<()> {
-    train::device::keep_freed_memory();
+    train::networks::device::keep_freed_memory();
     let given: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize, default: &str| given.get(i).cloned().unwrap_or_else(|| default.to_owned());
     let envs: u32 = argument(1, "256").parse()?;

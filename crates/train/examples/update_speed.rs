@@ -3,14 +3,14 @@
 
 use std::time::Instant;
 
-use train::aligned::AlignedBuffer;
-use train::device::Placement;
-use train::learner::{Learner, LossSums, Policy};
-use train::network::{Activation, Distribution, NetworkShape};
-use train::torch::TorchLearner;
+use train::networks::aligned::AlignedBuffer;
+use train::networks::device::Placement;
+use train::networks::learner::{Learner, LossSums, Policy};
+use train::networks::network::{Activation, Distribution, NetworkShape};
+use train::networks::torch::TorchLearner;
 
 fn main() -> anyhow::Result<()> {
-    train::device::keep_freed_memory();
+    train::networks::device::keep_freed_memory();
     let given: Vec<String> = std::env::args().skip(1).collect();
     let argument = |i: usize, default: &str| given.get(i).cloned().unwrap_or_else(|| default.to_owned());
     let observation_len: usize = argument(0, "50").parse()?;

@@ -12,12 +12,12 @@ use clap::{Args, Parser, Subcommand};
 use cli::UsageError;
 use cli::pages::Page;
 
-use crate::algorithm::AlgorithmFlags;
-use crate::ars::ArsFlags;
-use crate::cem::CemFlags;
+use crate::algorithms::AlgorithmFlags;
+use crate::algorithms::ars::ArsFlags;
+use crate::algorithms::cem::CemFlags;
+use crate::algorithms::openes::OpenEsFlags;
+use crate::algorithms::ppo::PpoFlags;
 use crate::config::Config;
-use crate::openes::OpenEsFlags;
-use crate::ppo::PpoFlags;
 use run_flags::{Plan, RunFlags};
 
 /// Learns a trading policy against an environment server, and judges it on days that it never saw.
@@ -264,7 +264,7 @@ mod tests {
         )
         .unwrap();
         let found = config(&["--config", path.to_str().unwrap(), "--gamma", "0.9"]).unwrap();
-        let crate::algorithm::Algorithm::Ppo(ppo) = &found.algorithm else { panic!("not ppo") };
+        let crate::algorithms::Algorithm::Ppo(ppo) = &found.algorithm else { panic!("not ppo") };
         assert_eq!((found.seed, ppo.gamma, ppo.clip, ppo.epochs), (9, 0.9, 0.3.into(), 4));
         assert_eq!(found.server, ["envpool", "x"]);
         let found = config(&["--config", path.to_str().unwrap(), "--connect", "unix:s"]).unwrap();

@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use cli::UsageError;
 use serde::{Deserialize, Serialize};
 
-use crate::algorithm::Algorithm;
-use crate::network::Activation;
-use crate::window::Window;
+use crate::algorithms::Algorithm;
+use crate::networks::network::Activation;
+use crate::training::window::Window;
 
 /// The most threads that anything is given: beyond it, something was mistyped.
 const MAX_THREADS: usize = 1024;
@@ -129,7 +129,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ppo::PpoConfig;
+    use crate::algorithms::ppo::PpoConfig;
 
     #[test]
     fn a_written_configuration_reads_back_as_it_was() {

@@ -7,7 +7,7 @@ use wire::message::Opened;
 use wire::slab::{Finished, Slab, SlabLayout};
 use wire::spec::ActionSpace;
 
-use crate::env::VecEnv;
+use crate::algorithms::env::VecEnv;
 
 /// What is asked of the learner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,13 +128,13 @@ impl VecEnv for ProbeEnv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Placement;
-    use crate::learner::{Heads, Policy};
-    use crate::network::{Activation, Distribution, NetworkShape};
-    use crate::ppo::{self, PpoConfig};
-    use crate::stop::Stop;
-    use crate::task::{Task, tests::Deaf};
-    use crate::torch::TorchLearner;
+    use crate::algorithms::ppo::{self, PpoConfig};
+    use crate::algorithms::task::{Task, tests::Deaf};
+    use crate::networks::device::Placement;
+    use crate::networks::learner::{Heads, Policy};
+    use crate::networks::network::{Activation, Distribution, NetworkShape};
+    use crate::networks::torch::TorchLearner;
+    use crate::training::stop::Stop;
 
     fn learner(probe: Probe, seed: u64, update: usize) -> TorchLearner {
         let shape = NetworkShape {

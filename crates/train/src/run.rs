@@ -9,13 +9,16 @@ use wire::{Client, Spec};
 
 use crate::cli::run_flags::{Plan, RunFlags};
 use crate::cli::{ActArguments, Arguments, Command, DevicesArguments, EvalArguments};
-use crate::device::Sizes;
-use crate::files::put_file;
-use crate::network::{Activation, Distribution, NetworkShape};
+use crate::judgement::{act, evaluate};
+use crate::networks::device::Sizes;
+use crate::networks::network::{Activation, Distribution, NetworkShape};
+use crate::networks::torch::TorchLearner;
+use crate::networks::{device, measure};
 use crate::report::{Report, Verdict};
-use crate::stop::Stop;
-use crate::torch::TorchLearner;
-use crate::{act, device, evaluate, group, learn, measure, page, server, summary};
+use crate::report::{page, summary};
+use crate::training::files::put_file;
+use crate::training::stop::Stop;
+use crate::training::{group, learn, server};
 
 /// How much of an environment with a known answer is played to judge a policy.
 const KNOWN_ANSWER_ENVS: u32 = 256;

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 
 use random::{Purpose, Stream};
 use serde_json::{Map, Value, json};
-use train::ars::{Ars, ArsConfig};
-use train::cem::{Cem, CemConfig};
-use train::evolution::population::Population;
-use train::evolution::space::Space;
-use train::evolution::{Shown, Strategy};
-use train::network::{Activation, Distribution, NetworkShape};
-use train::openes::{OpenEs, OpenEsConfig};
+use train::algorithms::ars::{Ars, ArsConfig};
+use train::algorithms::cem::{Cem, CemConfig};
+use train::algorithms::evolution::population::Population;
+use train::algorithms::evolution::space::Space;
+use train::algorithms::evolution::{Shown, Strategy};
+use train::algorithms::openes::{OpenEs, OpenEsConfig};
+use train::networks::network::{Activation, Distribution, NetworkShape};
 
 const TOLERANCE: f64 = 1e-6;
 const GENERATIONS: u64 = 5;

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 
 use random::{Purpose, Stream};
 use serde_json::{Map, Value, json};
-use train::device::Placement;
-use train::learner::{Learner, Policy};
-use train::network::{Activation, Distribution, NetworkShape};
-use train::ppo::{PpoConfig, Rates, learn};
-use train::rollout::Rollout;
-use train::stop::Stop;
-use train::torch::TorchLearner;
+use train::algorithms::ppo::{PpoConfig, Rates, learn};
+use train::algorithms::rollout::Rollout;
+use train::networks::device::Placement;
+use train::networks::learner::{Learner, Policy};
+use train::networks::network::{Activation, Distribution, NetworkShape};
+use train::networks::torch::TorchLearner;
+use train::training::stop::Stop;
 
 const TOLERANCE: f64 = 1e-5;
 const OBSERVATION_LEN: usize = 6;
@@ -89,7 +89,7 @@ struct Update {
 }
 
 fn named(shape: &NetworkShape, values: &[f32]) -> Map<String, Value> {
-    let entry = |entry: train::network::Entry| {
+    let entry = |entry: train::networks::network::Entry| {
         (entry.name, json!({ "shape": entry.shape, "values": values[entry.range] }))
     };
     shape.layout().entries().into_iter().map(entry).collect()

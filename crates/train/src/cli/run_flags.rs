@@ -7,9 +7,9 @@ use clap::Args;
 use cli::UsageError;
 
 use super::ServerArguments;
-use crate::algorithm::Algorithm;
+use crate::algorithms::Algorithm;
 use crate::config::Config;
-use crate::network::Activation;
+use crate::networks::network::Activation;
 
 /// What a run is to be: a new one, or one that goes on.
 #[derive(Debug)]

@@ -1,0 +1,497 @@
+//! Proximal policy optimisation (Schulman et al. 2017), with the details that matter in practice (Huang et
+//! al. 2022). The hyper-parameters on top, then the loop, its two halves and the loss, in the order in which
+//! they happen.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use random::{Purpose, Stream};
+use serde::{Deserialize, Serialize};
+
+use crate::algorithms::env::Outgoing;
+use crate::algorithms::hyper::hyper_parameters;
+use crate::algorithms::reward_scaler::RewardScaler;
+use crate::algorithms::rollout::Rollout;
+use crate::algorithms::schedule::Schedule;
+use crate::algorithms::task::{LoopTimes, Memory, Task, UpdateReport};
+use crate::networks::learner::{HeadGradients, Heads, Learner, LossSums};
+use crate::networks::network::Distribution;
+use crate::training::stop::Stop;
+
+hyper_parameters! {
+    /// The hyper-parameters. Those that are a schedule take a number, or a range such as `0.001..0`, over
+    /// which they go linearly in the course of the training.
+    pub struct PpoConfig, PpoFlags {
+        /// Steps of each environment between updates.
+        rollout: usize = 128_usize,
+        /// Passes over each rollout.
+        epochs: usize = 4_usize,
+        /// Parts that each pass is split into, one step of Adam each.
+        minibatches: usize = 4_usize,
+        /// Step size of Adam; FROM..TO changes linearly over the training.
+        learning_rate: Schedule = (1e-3, 0.0),
+        /// γ: what a reward one step later is worth.
+        gamma: f64 = 0.99,
+        /// λ of generalised advantage estimation: 0 trusts the value network, 1 the rewards.
+        gae_lambda: f64 = 0.95,
+        /// ε: how far the ratio of new to old probability may go before it earns nothing more; FROM..TO changes.
+        clip: Schedule = 0.2,
+        /// The same for how far a value may go from its old one, after rewards are scaled; 0 is no bound.
+        value_clip: f64 = 0.0,
+        /// Weight of the entropy, which keeps the policy from settling too soon; FROM..TO changes.
+        entropy_coefficient: Schedule = 0.01,
+        /// Weight of the value loss.
+        value_coefficient: f64 = 0.5,
+        /// The gradient's norm over all parameters is clipped to this.
+        max_grad_norm: f64 = 0.5,
+        /// Stop the passes over a rollout once the policy has moved 1.5 times this far, in Kullback-Leibler
+        /// divergence; 0 never stops.
+        target_kl: f64 = 0.0,
+        /// Whether rewards are divided by the root mean square of the discounted return so far.
+        normalize_reward: bool = true,
+    }
+}
+
+impl PpoConfig {
+    /// Updates that so many environment steps come to: whole ones, so rounded up.
+    pub fn updates(&self, timesteps: u64, n_envs: usize) -> u64 {
+        timesteps.div_ceil((self.rollout * n_envs) as u64)
+    }
+
+    /// What makes no sense, naming the flag.
+    ///
+    /// # Errors
+    /// With the first value that is out of its range.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let unit = 0.0..=1.0;
+        let positive = |value: f64| value > 0.0 && value.is_finite();
+        let not_negative = |value: f64| value >= 0.0 && value.is_finite();
+        let checks = [
+            (self.rollout > 0, "--rollout must be at least 1"),
+            (self.epochs > 0, "--epochs must be at least 1"),
+            (self.minibatches > 0, "--minibatches must be at least 1"),
+            (
+                positive(self.learning_rate.from) && not_negative(self.learning_rate.to),
+                "--learning-rate must be above 0",
+            ),
+            (unit.contains(&self.gamma), "--gamma must lie between 0 and 1"),
+            (unit.contains(&self.gae_lambda), "--gae-lambda must lie between 0 and 1"),
+            (positive(self.clip.from) && not_negative(self.clip.to), "--clip must be above 0"),
+            (not_negative(self.value_clip), "--value-clip must not be below 0"),
+            (self.entropy_coefficient.all(not_negative), "--entropy-coefficient must not be below 0"),
+            (not_negative(self.value_coefficient), "--value-coefficient must not be below 0"),
+            (positive(self.max_grad_norm), "--max-grad-norm must be above 0"),
+            (not_negative(self.target_kl), "--target-kl must not be below 0"),
+        ];
+        checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, text)| Err(text))
+    }
+}
+
+/// What is kept from update to update beside the learner's own state.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct State {
+    optimiser_steps: u64,
+    reward_scaler: RewardScaler,
+}
+
+/// Learns a policy for the environments of `task`.
+///
+/// # Errors
+/// If the environments or the device fail, the gradient is not finite, or the task is to stop.
+pub fn train(config: &PpoConfig, task: &mut Task<'_>, learner: &mut dyn Learner) -> Result<()> {
+    let (n_envs, observation_len) = (task.env.slab().layout().n_envs(), task.env.slab().layout().obs_len());
+    let distribution = Distribution::over(task.space);
+    let mut rollout = Rollout::new(config.rollout, n_envs, observation_len, distribution.action_len());
+    let new = State { optimiser_steps: 0, reward_scaler: RewardScaler::new(n_envs, config.gamma) };
+    let mut state = task.recall(new)?;
+    if let Some(start) = &task.start {
+        start.put_into(learner, state.optimiser_steps)?;
+    }
+    let memory = Memory::of(learner, &state)?;
+    task.listener.begun(task.env, learner, memory)?;
+
+    let updates = config.updates(task.timesteps, n_envs);
+    for update in task.updates_made()..updates {
+        let rates = Rates::at(config, update as f64 / updates as f64);
+        let (mut times, episodes) =
+            act(config, update, task, &mut rollout, &mut state.reward_scaler, learner)?;
+        let begun = Instant::now();
+        let learnt = learn(config, rates, (task.seed, update), &rollout, distribution, learner, task.stop)?;
+        times.update = begun.elapsed();
+
+        state.optimiser_steps += learnt.steps;
+        let report = UpdateReport {
+            update: update + 1,
+            timesteps: (update + 1) * rollout.rows() as u64,
+            scalars: vec![
+                ("charts/learning_rate", rates.learning_rate),
+                ("losses/policy_loss", learnt.losses.policy),
+                ("losses/value_loss", learnt.losses.value),
+                ("losses/entropy", learnt.losses.entropy),
+                ("losses/approx_kl", learnt.losses.approx_kl),
+                ("losses/clipfrac", learnt.losses.clipped),
+                ("losses/explained_variance", rollout.explained_variance()),
+                ("losses/grad_norm", learnt.grad_norm),
+                ("charts/epochs", learnt.epochs as f64),
+            ],
+            episodes: &episodes,
+            times,
+        };
+        let memory = Memory::of(learner, &state)?;
+        task.listener.updated(&report, task.env, learner, memory)?;
+    }
+    Ok(())
+}
+
+/// The first half of an update: fills `rollout` with what the policy does, and judges it. Gives the time it
+/// took, and the return and length of each episode that ended.
+fn act(
+    config: &PpoConfig,
+    update: u64,
+    task: &mut Task<'_>,
+    rollout: &mut Rollout,
+    scaler: &mut RewardScaler,
+    learner: &mut dyn Learner,
+) -> Result<(LoopTimes, Vec<(f64, u32)>)> {
+    let begun = Instant::now();
+    let (mut times, mut episodes) = (LoopTimes::default(), Vec::new());
+    let (seed, env) = (task.seed, &mut *task.env);
+    let distribution = Distribution::over(task.space);
+    let len = distribution.action_len();
+    let mut outgoing = Outgoing::new(task.space);
+    rollout.begin();
+    for step in 0..config.rollout {
+        task.stop.check()?;
+        let mut stream = Stream::new(seed, Purpose::Action, update, step as u64);
+        let rows = rollout.rows_of(step);
+        let heads = learner.infer(rollout.observe(step, env.slab().obs()))?;
+        rollout.values[rows.clone()].copy_from_slice(heads.values);
+        for (row, outputs) in rows.clone().zip(heads.policy.chunks_exact(distribution.outputs())) {
+            let action = &mut rollout.actions[row * len..(row + 1) * len];
+            rollout.log_probabilities[row] =
+                distribution.sample(outputs, heads.log_deviation, &mut stream, action);
+        }
+        let actions = outgoing.fill(&rollout.actions[rows.start * len..rows.end * len]);
+        let sent = Instant::now();
+        env.step(actions)?;
+        times.environment += sent.elapsed();
+
+        let slab = env.slab();
+        let ended = |env: usize| slab.terminated()[env] | slab.truncated()[env] != 0;
+        rows.clone().enumerate().for_each(|(env, row)| rollout.ended[row] = ended(env));
+        if config.normalize_reward {
+            scaler.apply(slab.reward(), ended, &mut rollout.rewards[rows.clone()]);
+        } else {
+            rollout.rewards[rows.clone()].copy_from_slice(slab.reward());
+        }
+        for (record, _, final_observation) in slab.finished() {
+            let env = record.env as usize;
+            rollout.final_values[rows.start + env] = 0.0;
+            // Only the clock ended a truncated episode: what would have come is the value of where it stood.
+            if slab.terminated()[env] == 0 {
+                rollout.truncate(rows.start + env, final_observation);
+            }
+            episodes.push((record.episode_return, record.length));
+        }
+    }
+    let values = learner.infer(rollout.truncated_observations())?.values;
+    rollout.set_truncated_values(values);
+    let last_values = learner.infer(env.slab().obs())?.values;
+    rollout.estimate_advantages(last_values, config.gamma as f32, config.gae_lambda as f32);
+    times.inference = begun.elapsed().saturating_sub(times.environment);
+    Ok((times, episodes))
+}
+
+/// What the schedules come to at one update.
+#[derive(Debug, Clone, Copy)]
+pub struct Rates {
+    /// Step size of Adam.
+    pub learning_rate: f64,
+    /// ε.
+    pub clip: f64,
+    /// Weight of the entropy.
+    pub entropy_coefficient: f64,
+}
+
+impl Rates {
+    /// The rates when `done`, a fraction, of the training is over.
+    pub fn at(config: &PpoConfig, done: f64) -> Self {
+        Self {
+            learning_rate: config.learning_rate.at(done),
+            clip: config.clip.at(done),
+            entropy_coefficient: config.entropy_coefficient.at(done),
+        }
+    }
+}
+
+/// What the second half of an update says about itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Learnt {
+    /// Losses and their companions, means over the samples of all passes.
+    pub losses: LossSums,
+    /// Mean norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Passes made before the divergence stopped them.
+    pub epochs: usize,
+    /// Steps of Adam.
+    pub steps: u64,
+}
+
+/// The second half of an update: passes over `rollout`, each in minibatches of its own shuffling.
+///
+/// # Errors
+/// If the device fails, the gradient is not finite, or it is to stop.
+pub fn learn(
+    config: &PpoConfig,
+    rates: Rates,
+    (seed, update): (u64, u64),
+    rollout: &Rollout,
+    distribution: Distribution,
+    learner: &mut dyn Learner,
+    stop: &Stop,
+) -> Result<Learnt> {
+    let (mut losses, mut grad_norms, mut samples, mut steps, mut epochs) =
+        (LossSums::default(), 0.0, 0, 0, 0);
+    let mut order: Vec<u32> = (0..rollout.rows() as u32).collect();
+    for epoch in 0..config.epochs {
+        // From the same order every time, so that an update does not depend on those before it.
+        order.iter_mut().zip(0..).for_each(|(slot, row)| *slot = row);
+        Stream::new(seed, Purpose::Shuffle, update, epoch as u64).shuffle(&mut order);
+        let mut kl = 0.0;
+        for minibatch in order.chunks(rollout.rows().div_ceil(config.minibatches)) {
+            stop.check()?;
+            let loss = ClippedLoss::new(config, rates, distribution, rollout, minibatch);
+            let evaluate = |rows: &[u32], heads: Heads<'_>, gradients: &mut HeadGradients<'_>| {
+                loss.evaluate(rows, heads, gradients)
+            };
+            let sums = learner.differentiate(rollout.observations(), minibatch, &evaluate)?;
+            grad_norms += learner.step(rates.learning_rate, config.max_grad_norm)?;
+            losses += sums;
+            kl += sums.approx_kl;
+            samples += minibatch.len();
+            steps += 1;
+        }
+        epochs += 1;
+        if config.target_kl > 0.0 && kl / rollout.rows() as f64 > 1.5 * config.target_kl {
+            break;
+        }
+    }
+    Ok(Learnt { losses: losses.over(samples as f64), grad_norm: grad_norms / steps as f64, epochs, steps })
+}
+
+/// The clipped surrogate, the squared error of the values and the entropy, for one minibatch.
+struct ClippedLoss<'a> {
+    config: &'a PpoConfig,
+    rates: Rates,
+    distribution: Distribution,
+    rollout: &'a Rollout,
+    advantage_mean: f32,
+    advantage_scale: f32,
+    /// One over the samples of the minibatch.
+    weight: f32,
+}
+
+impl<'a> ClippedLoss<'a> {
+    fn new(
+        config: &'a PpoConfig,
+        rates: Rates,
+        distribution: Distribution,
+        rollout: &'a Rollout,
+        rows: &[u32],
+    ) -> Self {
+        let n = rows.len() as f64;
+        let advantages = || rows.iter().map(|&row| f64::from(rollout.advantages[row as usize]));
+        let mean = advantages().sum::<f64>() / n;
+        // One sample has no deviation; it is then 0 after centring, and nothing is learnt from it.
+        let deviation = (advantages().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
+        Self {
+            config,
+            rates,
+            distribution,
+            rollout,
+            advantage_mean: mean as f32,
+            advantage_scale: (1.0 / (deviation + 1e-8)) as f32,
+            weight: (1.0 / n) as f32,
+        }
+    }
+
+    fn evaluate(&self, rows: &[u32], heads: Heads<'_>, gradients: &mut HeadGradients<'_>) -> LossSums {
+        let (config, rollout, outputs) = (self.config, self.rollout, self.distribution.outputs());
+        let (clip, value_clip) = (self.rates.clip as f32, config.value_clip as f32);
+        let by_entropy = -self.rates.entropy_coefficient as f32 * self.weight;
+        let mut sums = LossSums::default();
+        for (i, &row) in rows.iter().enumerate() {
+            let row = row as usize;
+            let here = i * outputs..(i + 1) * outputs;
+            let (action, scratch) = (rollout.action(row), &mut gradients.policy[here.clone()]);
+            let (log_probability, entropy) =
+                self.distribution.judge(&heads.policy[here], heads.log_deviation, action, scratch);
+            let log_ratio = log_probability - rollout.log_probabilities[row];
+            let ratio = log_ratio.exp();
+            let advantage = (rollout.advantages[row] - self.advantage_mean) * self.advantage_scale;
+            let unclipped = -advantage * ratio;
+            let clipped = -advantage * ratio.clamp(1.0 - clip, 1.0 + clip);
+            // Where the clipped term is the larger one it is constant, and its gradient 0.
+            let slope = if unclipped >= clipped { unclipped } else { 0.0 };
+            self.distribution.gradient(
+                (heads.log_deviation, action, entropy),
+                (slope * self.weight, by_entropy),
+                scratch,
+                gradients.log_deviation,
+            );
+            let error = heads.values[i] - rollout.returns[row];
+            let moved = heads.values[i] - rollout.values[row];
+            let bounded = error - moved + moved.clamp(-value_clip, value_clip);
+            // The worse of the two counts, and a bounded value is constant. One within its bounds is not bounded,
+            // whatever rounding says.
+            let is_bounded = value_clip > 0.0 && moved.abs() > value_clip && bounded.abs() > error.abs();
+            let (error, slope) = if is_bounded { (bounded, 0.0) } else { (error, error) };
+            gradients.values[i] = config.value_coefficient as f32 * self.weight * slope;
+
+            sums.policy += f64::from(unclipped.max(clipped));
+            sums.value += f64::from(0.5 * error * error);
+            sums.entropy += f64::from(entropy);
+            sums.approx_kl += f64::from(ratio - 1.0 - log_ratio);
+            sums.clipped += f64::from(u8::from((ratio - 1.0).abs() > clip));
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO_PI: f64 = 2.0 * std::f64::consts::PI;
+    const CLIP: f64 = 0.2;
+    const ENTROPY: f64 = 0.05;
+
+    /// The loss of a whole minibatch as the papers write it, in `f64`.
+    fn textbook(
+        config: &PpoConfig,
+        distribution: Distribution,
+        rollout: &Rollout,
+        rows: &[u32],
+        heads: (&[f64], &[f64], &[f64]),
+    ) -> f64 {
+        let n = rows.len() as f64;
+        let advantages: Vec<f64> = rows.iter().map(|&row| rollout.advantages[row as usize].into()).collect();
+        let mean = advantages.iter().sum::<f64>() / n;
+        let deviation = (advantages.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let mut loss = 0.0;
+        for (i, &row) in rows.iter().enumerate() {
+            let row = row as usize;
+            let outputs = &heads.0[i * distribution.outputs()..][..distribution.outputs()];
+            let action = rollout.action(row);
+            let (log_probability, entropy) = match distribution {
+                Distribution::Categorical { .. } => {
+                    let sum: f64 = outputs.iter().map(|x| x.exp()).sum();
+                    let p: Vec<f64> = outputs.iter().map(|x| x.exp() / sum).collect();
+                    (p[action[0] as usize].ln(), -p.iter().map(|p| p * p.ln()).sum::<f64>())
+                }
+                Distribution::Gaussian { .. } => {
+                    let one = |i: usize| {
+                        let deviation = heads.2[i].exp();
+                        let z = (f64::from(action[i]) - outputs[i]) / deviation;
+                        let log_density = (-0.5 * z * z).exp() / (deviation * TWO_PI.sqrt());
+                        (log_density.ln(), 0.5 * (TWO_PI * std::f64::consts::E * deviation * deviation).ln())
+                    };
+                    (0..outputs.len()).map(one).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1))
+                }
+            };
+            let ratio = (log_probability - f64::from(rollout.log_probabilities[row])).exp();
+            let advantage = (advantages[i] - mean) / deviation;
+            let surrogate = (ratio * advantage).min(ratio.clamp(1.0 - CLIP, 1.0 + CLIP) * advantage);
+            let (old, target) = (f64::from(rollout.values[row]), f64::from(rollout.returns[row]));
+            let mut squares = (heads.1[i] - target).powi(2);
+            if config.value_clip > 0.0 {
+                let moved = (heads.1[i] - old).clamp(-config.value_clip, config.value_clip);
+                squares = squares.max((old + moved - target).powi(2));
+            }
+            loss += -surrogate - ENTROPY * entropy + config.value_coefficient * 0.5 * squares;
+        }
+        loss / n
+    }
+
+    fn check(distribution: Distribution, log_deviation: &[f32], value_clip: f64) {
+        let config = PpoConfig {
+            entropy_coefficient: ENTROPY.into(),
+            clip: CLIP.into(),
+            value_clip,
+            ..PpoConfig::default()
+        };
+        let n = 24;
+        let mut stream = Stream::new(1, Purpose::Test, 0, 0);
+        let mut rollout = Rollout::new(n, 2, 1, distribution.action_len());
+        let mut draw = || stream.normal() as f32;
+        let outputs: Vec<f32> = (0..n * distribution.outputs()).map(|_| draw()).collect();
+        let values: Vec<f32> = (0..n).map(|_| draw()).collect();
+        let rows: Vec<u32> = (0..n as u32).map(|i| (i * 5 + 3) % 48).collect();
+        for row in 0..rollout.rows() {
+            (rollout.advantages[row], rollout.returns[row], rollout.values[row]) = (draw(), draw(), draw());
+            let (action, outputs) = (&mut rollout.actions, distribution.outputs());
+            for slot in &mut action[row * distribution.action_len()..][..distribution.action_len()] {
+                *slot = match distribution {
+                    Distribution::Categorical { .. } => (row % outputs) as f32,
+                    Distribution::Gaussian { .. } => draw(),
+                };
+            }
+        }
+        // Ratios on both sides of both bounds.
+        for (outputs, &row) in outputs.chunks_exact(distribution.outputs()).zip(&rows) {
+            let action = rollout.action(row as usize);
+            let (now, _) = distribution.judge(outputs, log_deviation, action, &mut vec![0.0; outputs.len()]);
+            rollout.log_probabilities[row as usize] = now + 0.25 * draw();
+        }
+        let mut by_outputs = vec![0.0; outputs.len()];
+        let mut by_values = vec![0.0; n];
+        let mut by_deviation = vec![0.0; log_deviation.len()];
+        let loss = ClippedLoss::new(&config, Rates::at(&config, 0.0), distribution, &rollout, &rows);
+        let heads = Heads { policy: &outputs, values: &values, log_deviation };
+        let sums = loss.evaluate(
+            &rows,
+            heads,
+            &mut HeadGradients {
+                policy: &mut by_outputs,
+                values: &mut by_values,
+                log_deviation: &mut by_deviation,
+            },
+        );
+        assert!(sums.clipped > 2.0 && sums.clipped < n as f64 - 2.0, "the case is to have both: {sums:?}");
+
+        let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
+        let heads = [wide(&outputs), wide(&values), wide(log_deviation)];
+        let at = |part: usize, i: usize, offset: f64| {
+            let mut moved = heads.clone();
+            if let Some(slot) = moved[part].get_mut(i) {
+                *slot += offset;
+            }
+            textbook(&config, distribution, &rollout, &rows, (&moved[0], &moved[1], &moved[2]))
+        };
+        let mean = sums.over(n as f64);
+        let total = mean.policy - ENTROPY * mean.entropy + config.value_coefficient * mean.value;
+        assert!((total - at(0, usize::MAX, 0.0)).abs() < 1e-5, "{total}");
+        let found: [Vec<f64>; 3] = [wide(&by_outputs), wide(&by_values), by_deviation];
+        for (part, gradients) in found.iter().enumerate() {
+            for (i, gradient) in gradients.iter().enumerate() {
+                let expected = (at(part, i, 1e-6) - at(part, i, -1e-6)) / 2e-6;
+                assert!((gradient - expected).abs() < 1e-5, "part {part} number {i}: {gradient} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn loss_and_gradients_are_those_of_the_papers() {
+        for value_clip in [0.0, 0.3] {
+            check(Distribution::Categorical { n: 3 }, &[], value_clip);
+            check(Distribution::Gaussian { dimensions: 2 }, &[0.2, -0.4], value_clip);
+        }
+    }
+
+    #[test]
+    fn timesteps_are_rounded_up_to_whole_updates() {
+        let config = PpoConfig { rollout: 8, ..PpoConfig::default() };
+        let updates = |n_envs| config.updates(1000, n_envs);
+        assert_eq!((updates(16), updates(125), updates(126)), (8, 1, 1));
+    }
+}

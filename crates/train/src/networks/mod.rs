@@ -1,0 +1,15 @@
+//! Networks: what an algorithm sees of them, and what computes them.
+//!
+//! # Layout
+//! - [`learner`]: all that an algorithm sees of a network.
+//! - [`network`]: shapes, places and first values of the parameters; [`policy`]: distributions over actions.
+//! - [`torch`]: the learner that stands on libtorch; [`device`]: where it can live; [`measure`]: where it is
+//!   fastest.
+//! - [`aligned`]: memory that starts on a cache line.
+pub mod aligned;
+pub mod device;
+pub mod learner;
+pub mod measure;
+pub mod network;
+pub mod policy;
+pub mod torch;

@@ -1,0 +1,277 @@
+//! What a group of runs has to show: a row each, and what they come to together.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use wire::spec::Market;
+
+use crate::config::Config;
+use crate::judgement::bootstrap::{Interval, interquartile_mean};
+use crate::report::page::{escaped, head};
+use crate::report::words::{percent, plural};
+
+/// What tells the runs of a group from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Their seeds.
+    Seeds,
+    /// Their days.
+    WalkForward,
+}
+
+/// One run of a group.
+#[derive(Debug, Clone)]
+pub struct Member {
+    name: String,
+    seed: u64,
+    days: Option<String>,
+    report: Value,
+}
+
+impl Member {
+    /// The run called `name` with the `report.json` that it left.
+    pub fn new(name: &str, config: &Config, report: Value) -> Self {
+        let days = config.window.as_ref().map(|window| window.test.clone());
+        Self { name: name.to_owned(), seed: config.seed, days, report }
+    }
+
+    /// What the runs of a group are compared by: the total return, or where there is no market the reward.
+    fn score(&self) -> f64 {
+        let policy = &self.report["policy"];
+        let number = policy["total_return"].as_f64().or_else(|| policy["mean_reward_per_step"].as_f64());
+        number.unwrap_or(f64::NAN)
+    }
+
+    fn baseline(&self, key: &str) -> Option<f64> {
+        self.report["baselines"][key]["total_return"].as_f64()
+    }
+
+    fn statistic(&self, key: &str) -> Option<f64> {
+        self.report["policy"][key].as_f64()
+    }
+}
+
+/// What a group has to show.
+#[derive(Debug, Clone)]
+pub struct GroupReport {
+    /// What tells the runs apart.
+    pub kind: Kind,
+    /// The runs.
+    pub members: Vec<Member>,
+    /// The market, where there is one.
+    pub market: Option<Market>,
+    /// Where it all lies.
+    pub directory: PathBuf,
+}
+
+impl GroupReport {
+    fn interquartile_mean(&self) -> Interval {
+        let scores: Vec<f64> = self.members.iter().map(Member::score).collect();
+        interquartile_mean(&scores, self.members.first().map_or(1, |member| member.seed))
+    }
+
+    /// The returns of `of` each window, one after the other.
+    fn compounded(&self, of: impl Fn(&Member) -> f64) -> f64 {
+        self.members.iter().map(|member| 1.0 + of(member)).product::<f64>() - 1.0
+    }
+
+    fn held(&self) -> Option<f64> {
+        let held: Option<Vec<f64>> =
+            self.members.iter().map(|member| member.baseline("buy_and_hold")).collect();
+        let held = held?;
+        match self.kind {
+            Kind::Seeds => held.first().copied(),
+            Kind::WalkForward => Some(held.iter().map(|held| 1.0 + held).product::<f64>() - 1.0),
+        }
+    }
+
+    /// Whether the policies of the group together did better than buy and hold.
+    fn beats_buy_and_hold(&self) -> Option<bool> {
+        let own = match self.kind {
+            Kind::Seeds => self.interquartile_mean().estimate,
+            Kind::WalkForward => self.compounded(Member::score),
+        };
+        self.held().map(|held| own > held)
+    }
+
+    /// The first line of everything.
+    pub fn headline(&self) -> String {
+        let mean = self.interquartile_mean();
+        let runs = self.members.len() as u64;
+        let Some((held, beats)) = self.held().zip(self.beats_buy_and_hold()) else {
+            return format!(
+                "{}: {:.5} (interquartile mean), 95 % interval {:.5} to {:.5}.",
+                plural(runs, "seed"),
+                mean.estimate,
+                mean.low,
+                mean.high
+            );
+        };
+        let verb = if beats { "beats" } else { "DOES NOT BEAT" };
+        let simulated = self.market.as_ref().is_some_and(|market| market.provenance.kind == "simulated");
+        let label = if simulated { " of SIMULATED data" } else { "" };
+        match self.kind {
+            Kind::Seeds => format!(
+                "The policy {verb} buy and hold: {} against {} on {}{label} that it never saw (interquartile mean of {}, \
+                 95 % interval {} to {}).",
+                percent(mean.estimate),
+                percent(held),
+                plural(
+                    self.members.first().and_then(|member| member.statistic("days")).unwrap_or(0.0) as u64,
+                    "day"
+                ),
+                plural(runs, "seed"),
+                percent(mean.low),
+                percent(mean.high)
+            ),
+            Kind::WalkForward => format!(
+                "Walking forward over {}{label}, the policy {verb} buy and hold: {} against {}, one after the other.",
+                plural(runs, "window"),
+                percent(self.compounded(Member::score)),
+                percent(held)
+            ),
+        }
+    }
+
+    fn has_market(&self) -> bool {
+        self.held().is_some()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2}"));
+        let share = |value: Option<f64>| value.map_or("–".into(), percent);
+        let row = |member: &Member| {
+            let mut row = vec![member.name.clone()];
+            if self.kind == Kind::WalkForward {
+                row.push(member.days.clone().unwrap_or_default());
+            }
+            if self.has_market() {
+                row.extend([
+                    percent(member.score()),
+                    share(member.baseline("buy_and_hold")),
+                    number(member.statistic("sharpe")),
+                    share(member.statistic("max_drawdown").map(|fall| -fall)),
+                    member.report["policy"]["trades"].to_string(),
+                ]);
+            } else {
+                row.push(format!("{:.5}", member.score()));
+            }
+            row
+        };
+        let mut columns = vec!["run"];
+        if self.kind == Kind::WalkForward {
+            columns.push("judged on");
+        }
+        if self.has_market() {
+            columns.extend(["return", "buy and hold", "Sharpe", "drawdown", "trades"]);
+        } else {
+            columns.push("reward a step");
+        }
+        let header = columns.into_iter().map(String::from).collect();
+        [header].into_iter().chain(self.members.iter().map(row)).collect()
+    }
+
+    /// What a person reads at the end.
+    pub fn to_text(&self) -> String {
+        let rows = self.rows();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+        let mut text = self.headline() + "\n";
+        if let Some(market) = &self.market {
+            let _ = writeln!(text, "data        {}", market.provenance.label);
+        }
+        for row in &rows {
+            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            });
+            let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  "));
+        }
+        let _ = writeln!(text, "report      {}", self.directory.join("report.html").display());
+        text
+    }
+
+    /// `report.html`.
+    pub fn to_page(&self) -> String {
+        let mut page = head(&self.headline());
+        if let Some(market) = &self.market {
+            let _ = writeln!(page, "<p class=\"label\">Data: {}</p>", escaped(&market.provenance.label));
+        }
+        page.push_str("<table>\n");
+        for (i, row) in self.rows().iter().enumerate() {
+            let tag = if i == 0 { "th" } else { "td" };
+            let cells: Vec<String> =
+                row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+            let _ = writeln!(page, "<tr>{}</tr>", cells.concat());
+        }
+        page.push_str(
+            "</table>\n<p>Each run's own report lies in the directory of its name.</p>\n</body></html>\n",
+        );
+        page
+    }
+
+    /// The document of `report.json`.
+    pub fn to_json(&self) -> Value {
+        let runs = self.members.iter().map(|member| {
+            json!({
+                "name": member.name,
+                "seed": member.seed,
+                "days": member.days,
+                "policy": member.report["policy"],
+                "buy_and_hold": member.report["baselines"]["buy_and_hold"],
+            })
+        });
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "headline": self.headline(),
+            "kind": if self.kind == Kind::Seeds { "seeds" } else { "walk-forward" },
+            "provenance": self.members.first().map(|member| member.report["provenance"].clone()),
+            "seeds": self.members.iter().map(|member| member.seed).collect::<Vec<_>>(),
+            "beats_buy_and_hold": self.beats_buy_and_hold(),
+            "interquartile_mean": (self.kind == Kind::Seeds).then(|| self.interquartile_mean()),
+            "compounded_return": (self.kind == Kind::WalkForward).then(|| self.compounded(Member::score)),
+            "buy_and_hold": self.held(),
+            "runs": runs.collect::<Vec<_>>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::summary::tests::market;
+
+    fn group(kind: Kind, returns: &[(f64, f64)]) -> GroupReport {
+        let member = |(i, (own, held)): (usize, &(f64, f64))| {
+            let report = json!({
+                "policy": { "total_return": own, "sharpe": 1.25, "max_drawdown": 0.1, "trades": 7, "days": 30 },
+                "baselines": { "buy_and_hold": { "total_return": held } },
+            });
+            Member::new(&format!("seed-{i}"), &Config { seed: i as u64, ..Config::default() }, report)
+        };
+        let members = returns.iter().enumerate().map(member).collect();
+        GroupReport { kind, members, market: Some(market()), directory: "runs/x".into() }
+    }
+
+    #[test]
+    fn seeds_are_judged_by_their_interquartile_mean() {
+        // The best and the worst quarter do not count: (0.01 + 0.03) / 2.
+        let report = group(Kind::Seeds, &[(9.0, 0.05), (0.01, 0.05), (-0.9, 0.05), (0.03, 0.05)]);
+        let text = report.to_text();
+        let first =
+            "The policy DOES NOT BEAT buy and hold: +2.00 % against +5.00 % on 30 days of SIMULATED data";
+        assert!(text.starts_with(first), "{text}");
+        assert_eq!(report.to_json()["interquartile_mean"]["estimate"], 0.02);
+        assert!(report.to_page().contains("SIMULATED (nse &lt;1&gt;"));
+    }
+
+    #[test]
+    fn windows_are_judged_one_after_the_other() {
+        let report = group(Kind::WalkForward, &[(0.5, 0.1), (-0.5, -0.5)]);
+        assert!(
+            report.headline().contains("beats buy and hold: -25.00 % against -45.00 %"),
+            "{}",
+            report.headline()
+        );
+    }
+}

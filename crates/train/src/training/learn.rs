@@ -1,0 +1,208 @@
+//! `train ppo` and its like: one training in its run directory, from the server to the report.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use cli::Exit;
+use jiff::Zoned;
+use wire::{Client, Open, Spec};
+
+use crate::algorithms::env::{ServedEnv, VecEnv};
+use crate::algorithms::task::Task;
+use crate::cli::run_flags::{Plan, RunFlags};
+use crate::config::Config;
+use crate::judgement::deflated_sharpe::{self, DeflatedSharpe};
+use crate::judgement::statistics;
+use crate::networks::device::Sizes;
+use crate::networks::measure;
+use crate::networks::network::{Distribution, NetworkShape};
+use crate::report::{Report, Verdict};
+use crate::report::{cpu_log, page, summary};
+use crate::run::{judge, print};
+use crate::training::checkpoint::{Checkpoint, Fixed, Network};
+use crate::training::files::put_file;
+use crate::training::journal::Journal;
+use crate::training::stop::Stop;
+use crate::training::{run_directory, server, window};
+
+/// Learns a policy in a run directory, new or resumed, and judges it.
+pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
+    let (mut config, place, claim) = match plan {
+        Plan::New { config, out } => {
+            out.as_deref().map_or(Ok(()), run_directory::check)?;
+            (*config, Place::New(out), None)
+        }
+        Plan::Resume { run, config } => {
+            let claim = run_directory::claim(&run)?;
+            let checkpoint = Checkpoint::newest(&run)?;
+            (*config, Place::Resumed(run, Box::new(checkpoint)), Some(claim))
+        }
+    };
+    let mut client = server::connect(&config, flags.quiet)?;
+    let stop = Stop::on_signals()?;
+    let spec = spec_of(&client, &config)?;
+    let shape = prepare(&mut config, &spec)?;
+    let placement = measure::placement(&config)?;
+    let range = spec.market.as_ref().map(|market| window::range(market.train));
+    let training = config.algorithm.session(Open::training(config.envs, config.seed));
+    let session = client.open(&Open { range: range.unwrap_or(training.range), ..training })?;
+
+    let client = RefCell::new(client);
+    let mut env = ServedEnv::new(&client, session);
+    let (run, resumed) = match place {
+        Place::New(out) => {
+            env.reset()?;
+            (new_directory(out, flags, &config, &spec)?, None)
+        }
+        Place::Resumed(run, checkpoint) => {
+            may_go_on(&checkpoint, &spec).with_context(|| run.display().to_string())?;
+            env.restore(&checkpoint.environments).with_context(|| run.display().to_string())?;
+            (run, Some(*checkpoint))
+        }
+    };
+    // Held to the end of the run.
+    let _claim = claim.map_or_else(|| run_directory::claim(&run), Ok)?;
+    put_file(&run.join("config.toml"), &config.to_toml()?)?;
+    let scaler = spec.market.as_ref().and_then(|market| market.scaler.clone());
+    let fixed = Fixed { network: Network::new(shape.clone(), &spec), scaler };
+    let market = spec.market.as_ref();
+    let mut journal =
+        Journal::open(&run, &config, fixed, market, (&client, &stop), resumed.as_ref(), flags.quiet)?;
+    let mut task = Task {
+        seed: config.seed,
+        timesteps: config.timesteps,
+        space: &spec.action,
+        env: &mut env,
+        start: resumed.as_ref().map(Checkpoint::start),
+        stop: &stop,
+        listener: &mut journal,
+    };
+    let outcome = config.algorithm.train(&mut task, &shape, placement);
+
+    let ended = journal.finish();
+    let go_on = format!("train {} --resume {}", config.algorithm.name(), run.display());
+    if let (Some(code), Err(_)) = (stop.exit_code(), &outcome) {
+        cli::say(&format!(
+            "train: interrupted; what was learnt is in {} (go on with `{go_on}`)",
+            journal.latest_path().display()
+        ));
+        return Ok(Exit::Code(code));
+    }
+    let ended = match (outcome, ended) {
+        (Err(error), Ok(ended)) if ended.training.timesteps > 0 => {
+            return Err(error.context(format!(
+                "stopped after {} steps (go on with `{go_on}`)",
+                ended.training.timesteps
+            )));
+        }
+        (Err(error), _) => return Err(error),
+        (Ok(()), ended) => ended?,
+    };
+
+    let (checkpoint, path) = ended.judged;
+    let mut policy = server::policy(&checkpoint)?;
+    let verdict = match judge(&mut client.borrow_mut(), &spec, &mut policy, config.seed, &stop) {
+        Err(_) if stop.exit_code().is_some() => {
+            cli::say(&format!("train: interrupted before the policy was judged (judge it with `{go_on}`)"));
+            return Ok(stop.exit_code().map_or(Exit::Failed, Exit::Code));
+        }
+        verdict => verdict?,
+    };
+    let report = Report {
+        deflated_sharpe: if flags.run_directory.is_none() { deflated(&verdict, &run) } else { None },
+        verdict,
+        origin: checkpoint.state.origin.clone(),
+        training: Some(ended.training),
+        seed: config.seed,
+        cost_kinds: spec.cost_kinds.clone(),
+        checkpoint: format!("{}{}", path.display(), if path.exists() { "" } else { " (NOT WRITTEN)" }),
+    };
+    report.write(&run)?;
+    let page_path = run.join("report.html");
+    let cores = flags.cpu_log.as_deref().map(cpu_log::chart);
+    put_file(&page_path, &page::of(&report, &journal.metrics().history(), cores.as_deref()))?;
+    print(&summary::of(&report, Some(&page_path)))
+}
+
+/// Where a training's files are to be.
+enum Place {
+    New(Option<PathBuf>),
+    Resumed(PathBuf, Box<Checkpoint>),
+}
+
+fn new_directory(out: Option<PathBuf>, flags: &RunFlags, config: &Config, spec: &Spec) -> Result<PathBuf> {
+    match &flags.run_directory {
+        Some(run) => run_directory::make(run),
+        None => run_directory::create(
+            &out.unwrap_or_else(|| default_out(spec)),
+            &config.seed.to_string(),
+            &Zoned::now(),
+        ),
+    }
+}
+
+/// What the server serves, with the days that the configuration says in place of the server's.
+pub fn spec_of(client: &Client, config: &Config) -> Result<Spec> {
+    let mut spec = client.spec().clone();
+    if let Some(window) = &config.window {
+        let market = spec.market.as_mut().context("a window of days where the server has no market")?;
+        window.lay_over(market)?;
+    }
+    Ok(spec)
+}
+
+/// Puts values in place of all that `config` leaves open; the shape of the networks.
+pub fn prepare(config: &mut Config, spec: &Spec) -> Result<NetworkShape> {
+    if config.envs == 0 {
+        config.envs = spec.max_envs;
+    }
+    let shape = NetworkShape {
+        observation_len: spec.observation.len as usize,
+        hidden: config.hidden.clone(),
+        activation: config.activation,
+        distribution: Distribution::over(&spec.action),
+    };
+    let envs = config.envs as usize;
+    let sizes = Sizes { envs, minibatch: config.algorithm.minibatch_rows(envs)? };
+    if config.algorithm.evolution().is_some() {
+        measure::on_the_processor(config)?;
+    } else if let Some(said) = measure::resolve(config, &shape, sizes)? {
+        cli::say(&format!("train: {said}"));
+    }
+    Ok(shape)
+}
+
+/// Whether a training that stands at `checkpoint` can go on with what the server has.
+fn may_go_on(checkpoint: &Checkpoint, spec: &Spec) -> Result<()> {
+    server::fits(&checkpoint.fixed.network, spec)?;
+    let then = checkpoint.state.origin.as_ref().map(|origin| &origin.data_digest);
+    let now = spec.market.as_ref().map(|market| &market.data_digest);
+    ensure!(then == now, "the run learnt from other data than the server has (resume it with its own)");
+    ensure!(
+        !checkpoint.environments.is_empty(),
+        "the newest checkpoint keeps no environments, so that nothing can go on from it exactly (start a new run)"
+    );
+    Ok(())
+}
+
+/// The policy's Sharpe ratio, less what choosing among the runs beside `run` brings by chance.
+fn deflated(verdict: &Verdict, run: &Path) -> Option<DeflatedSharpe> {
+    let Verdict::Market(market, evaluation) = verdict else { return None };
+    let others = deflated_sharpe::trials_beside(run, market);
+    deflated_sharpe::deflate(&statistics::daily_returns(&evaluation.policy.history), &others)
+}
+
+/// Runs are kept by what was learnt on.
+pub fn default_out(spec: &Spec) -> PathBuf {
+    let name = match &spec.market {
+        Some(market) if market.symbols.len() <= 4 => {
+            let names: Vec<&str> = market.symbols.iter().map(|symbol| symbol.name.as_str()).collect();
+            names.join("+")
+        }
+        Some(market) => format!("{}-symbols", market.symbols.len()),
+        None => spec.environment.clone(),
+    };
+    // A name from the data must not lead out of the directory.
+    Path::new("runs").join(name.replace(['/', '\\', ':'], "_").trim_start_matches('.'))
+}
