@@ -106,7 +106,7 @@ def fetch(arguments):
     thread.start()
     thread.join(arguments.timeout)
     if not outcome:
-        raise Failure(f"{host(arguments)}: no answer within {arguments.timeout:g} s (wait longer with --timeout)")
+        raise late(arguments)
     if isinstance(outcome[0], Failure):
         raise outcome[0]
     return outcome[0]
@@ -114,6 +114,11 @@ def fetch(arguments):
 
 def host(arguments):
     return urllib.parse.urlsplit(arguments.base_url).netloc or arguments.base_url
+
+
+def late(arguments):
+    """The failure of an answer that did not come in time, whoever noticed it first."""
+    return Failure(f"{host(arguments)}: no answer within {arguments.timeout:g} s (wait longer with --timeout)")
 
 
 def request(arguments):
@@ -129,7 +134,11 @@ def request(arguments):
                 raise http.client.IncompleteRead(body, response.length)
     except urllib.error.HTTPError as error:
         raise Failure(refusal(name, error)) from error
+    except TimeoutError as error:
+        raise late(arguments) from error
     except urllib.error.URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            raise late(arguments) from error
         hint = "is there a network? the sample bars need none"
         raise Failure(f"{host(arguments)} cannot be reached: {error.reason} ({hint})") from error
     except (OSError, http.client.HTTPException) as error:
