@@ -16,7 +16,8 @@ TEST_DAYS ?= 30
 VALIDATION_DAYS ?= 0
 # How to train.
 ALGO      ?= ppo
-TIMESTEPS ?= 2000000
+# Evolution learns from whole episodes, and needs more of them.
+TIMESTEPS ?= $(if $(filter ppo,$(ALGO)),2000000,20000000)
 ENVS      ?= 256
 SEED      ?= 1
 DEVICE    ?= auto

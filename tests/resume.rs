@@ -195,6 +195,8 @@ fn only_a_run_can_be_resumed_and_only_as_it_is() {
     let other = ["--", &envpool, "--envs", "8", "--env", "ou"];
     let said = Run::new("train").args(["ppo", "--quiet", "--resume", &latest]).args(other).fails(1);
     assert!(said.contains('2'), "{said}");
+    let said = Run::new("train").args(["ppo", "--quiet", "--resume", &latest, "--timesteps", "1"]).fails(2);
+    assert!(said.contains("--timesteps 1: the run has made"), "{said}");
     // A run that is over goes on if it is told to.
     train(&["--resume", &latest, "--timesteps", "1024"]).succeeds();
     assert_eq!(step_of(&newest(Path::new(&latest))), 1024);
@@ -215,12 +217,12 @@ fn a_full_disk_is_reported_and_training_goes_on() {
         ])
         .args(["--timesteps", "4096", "--envs", "8", "--rollout", "64", "--checkpoint-every", "1024"])
         .args(["--", &envpool, "--envs", "8", "--env", "cartpole"])
-        .succeeds();
-    assert!(
-        outcome.stderr.contains("checkpoint") && outcome.stderr.contains("training goes on"),
-        "{}",
-        outcome.stderr
-    );
+        .ends();
+    // It learns to its end and judges the policy, but a policy that is nowhere is no success.
+    assert_eq!(outcome.status.code(), Some(1), "{}", outcome.stderr);
+    for words in ["checkpoint", "training goes on", "could not be written, and is lost"] {
+        assert!(outcome.stderr.contains(words), "{words}: {}", outcome.stderr);
+    }
     assert!(outcome.stdout.starts_with("cartpole:"), "{}", outcome.stdout);
     let run = PathBuf::from(&out).join("latest");
     assert_eq!(metrics(&run).last().expect("a line")["step"], 4096);

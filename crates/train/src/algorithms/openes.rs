@@ -20,7 +20,7 @@ hyper_parameters! {
         sigma: Schedule = 0.1,
         /// Step size of Adam; FROM..TO changes linearly over the training.
         learning_rate: Schedule = (0.03, 0.0),
-        /// How much of itself a parameter loses, as a part of the gradient.
+        /// λ: what is added to the gradient of a parameter for its own size, λ x.
         weight_decay: f64 = 0.0,
         /// Whether observations are brought to mean 0 and deviation 1 by what was seen so far.
         normalize_observation: bool = true,

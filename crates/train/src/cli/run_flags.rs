@@ -49,8 +49,8 @@ pub struct RunFlags {
     #[arg(long, value_name = "DIR")]
     resume: Option<PathBuf>,
 
-    /// Environment steps to learn from, over all environments, rounded up to whole updates of ENVS × ROLLOUT
-    /// steps [default: 1000000]
+    /// Environment steps to learn from, over all environments, rounded up to whole updates: ENVS × ROLLOUT steps
+    /// for ppo, a generation for openes, cem and ars [default: 1000000]
     #[arg(long, value_name = "N")]
     timesteps: Option<u64>,
 
@@ -83,7 +83,8 @@ pub struct RunFlags {
     #[arg(long, value_name = "N", default_value_t = 1, requires = "walk_forward")]
     pub embargo_days: u32,
 
-    /// Where the networks live: auto, cpu, cuda or mps; auto measures and takes the fastest [default: auto]
+    /// Where the networks live: auto, cpu, cuda or mps; auto measures and takes the fastest; openes, cem and ars
+    /// run on the CPU alone [default: auto]
     #[arg(long, value_name = "DEVICE", value_parser = ["auto", "cpu", "cuda", "mps"])]
     device: Option<String>,
 

@@ -17,6 +17,9 @@ pub struct Origin {
     pub last_day: String,
     /// How many there are.
     pub n_days: u32,
+    /// How many of them, the last, taught nothing and chose among its checkpoints.
+    #[serde(default)]
+    pub n_validation_days: u32,
     /// The rules of the account.
     pub rules: Rules,
 }
@@ -32,6 +35,7 @@ impl Origin {
             first_day: day(market.train.first),
             last_day: day(last),
             n_days: last + 1 - market.train.first,
+            n_validation_days: market.validation.map_or(0, |days| days.last + 1 - days.first),
             rules: market.rules.clone(),
         }
     }
@@ -84,7 +88,7 @@ mod tests {
         learnt.train = Days { first: 0, last: 0 };
         learnt.validation = Some(Days { first: 1, last: 1 });
         let origin = Origin::of(&learnt);
-        assert_eq!((origin.last_day.as_str(), origin.n_days), ("2026-01-02", 2));
+        assert_eq!((origin.last_day.as_str(), origin.n_days, origin.n_validation_days), ("2026-01-02", 2, 1));
     }
 
     #[test]

@@ -186,7 +186,12 @@ impl Report {
     /// The days that the policy learnt from, in words.
     pub fn learnt_days(&self) -> String {
         self.origin.as_ref().map_or("nothing".into(), |origin| {
-            format!("{}, {} to {}", plural(origin.n_days.into(), "day"), origin.first_day, origin.last_day)
+            let chose = match origin.n_validation_days {
+                0 => String::new(),
+                n => format!(" (the last {n} chose among policies)"),
+            };
+            let days = plural(origin.n_days.into(), "day");
+            format!("{days}{chose}, {} to {}", origin.first_day, origin.last_day)
         })
     }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use cli::Exit;
+use cli::{Exit, UsageError};
 use jiff::Zoned;
 use wire::{Client, Open, Spec};
 
@@ -36,6 +36,13 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
         Plan::Resume { run, config } => {
             let claim = run_directory::claim(&run)?;
             let checkpoint = Checkpoint::newest(&run)?;
+            if config.timesteps < checkpoint.state.timesteps {
+                let (made, asked) = (checkpoint.state.timesteps, config.timesteps);
+                let text = format!(
+                    "--timesteps {asked}: the run has made {made} steps already (give more, or none)"
+                );
+                return Err(UsageError(text).into());
+            }
             (*config, Place::Resumed(run, Box::new(checkpoint)), Some(claim))
         }
     };
@@ -122,7 +129,15 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     let page_path = run.join("report.html");
     let cores = flags.cpu_log.as_deref().map(cpu_log::chart);
     put_file(&page_path, &page::of(&report, &journal.metrics().history(), cores.as_deref()))?;
-    print(&summary::of(&report, Some(&page_path)))
+    let exit = print(&summary::of(&report, Some(&page_path)))?;
+    if path.exists() {
+        return Ok(exit);
+    }
+    cli::say(&format!(
+        "train: {}: the policy that was judged could not be written, and is lost (make room, and train again)",
+        path.display()
+    ));
+    Ok(Exit::Failed)
 }
 
 /// Where a training's files are to be.

@@ -64,7 +64,7 @@ pub struct Shown<'a> {
 pub struct Settings {
     /// Episodes of each member, in environments of its own.
     pub episodes: usize,
-    /// Steps of a generation, at most; 0 for as many as the longest episode has.
+    /// Steps of an episode, at most; 0 leaves its end to the environment.
     pub step_limit: u64,
     /// Whether observations are scaled.
     pub normalize_observation: bool,
@@ -98,6 +98,10 @@ pub fn train(
     let room = settings.noise_megabytes.saturating_mul(1 << 20);
     let mut population = Population::new(space.clone(), n_pairs, settings.episodes, room, threads)?;
     let mut state = task.recall(State { timesteps: 0, normaliser: Normaliser::new(space.inputs()) })?;
+    ensure!(
+        state.normaliser.fits(space.inputs()),
+        "the checkpoint's scaling is not of this network's observations (resume from another checkpoint)"
+    );
     let mut centre = space.gather(&policy.parameters()?);
     recall_vectors(task, &mut centre, strategy)?;
     show(&space, &centre, &state.normaliser, policy)?;
@@ -126,7 +130,7 @@ pub fn train(
         let own_scalars = strategy.learn(&mut centre, &shown);
         ensure!(
             centre.iter().all(|x| x.is_finite()),
-            "a parameter is no longer finite (try a lower --learning-rate)"
+            "a parameter is no longer finite (try other --learning-rate, --sigma or --weight-decay)"
         );
         state.timesteps += generation.steps();
         show(&space, &centre, &state.normaliser, policy)?;
@@ -151,10 +155,10 @@ pub fn train(
 /// # Errors
 /// If they cannot be shared evenly.
 pub fn pairs(n_envs: usize, episodes: usize) -> Result<usize> {
-    let a_pair = 2 * episodes;
+    let a_pair = episodes.saturating_mul(2);
     ensure!(
         n_envs >= a_pair && n_envs.is_multiple_of(a_pair),
-        "{n_envs} environments cannot be shared evenly among mirrored pairs of members with {episodes} \
+        "{n_envs} environments cannot be shared evenly among mirrored pairs of members that play in {episodes} \
          each (make --envs a multiple of {a_pair}, or change --episodes)"
     );
     Ok(n_envs / a_pair)

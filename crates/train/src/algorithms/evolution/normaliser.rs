@@ -32,6 +32,11 @@ pub struct Sums {
 }
 
 impl Normaliser {
+    /// Whether it is one of observations of `len` numbers.
+    pub fn fits(&self, len: usize) -> bool {
+        (self.mean.len(), self.squares.len()) == (len, len)
+    }
+
     /// One that has seen nothing.
     pub fn new(observation_len: usize) -> Self {
         Self { count: 0.0, mean: vec![0.0; observation_len], squares: vec![0.0; observation_len] }

@@ -32,7 +32,7 @@ pub struct Population {
     kept: AlignedBuffer,
     tasks: Vec<Task>,
     vectors: Vectors,
-    pool: Option<rayon::ThreadPool>,
+    pool: rayon::ThreadPool,
 }
 
 /// What a task writes to beside its members' outputs.
@@ -70,9 +70,12 @@ impl Population {
     /// # Errors
     /// If threads cannot be started.
     pub fn new(space: Space, n_pairs: usize, episodes: usize, room: usize, threads: usize) -> Result<Self> {
-        let pool =
-            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("member-{i}"));
-        let pool = (threads > 1).then(|| pool.build().context("cannot start threads (try --threads 1)"));
+        // One thread is a pool too: without one, the work would go to a pool of all cores.
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|i| format!("member-{i}"))
+            .build()
+            .context("cannot start threads (try --threads 1)")?;
         let width = space.layers.iter().map(|layer| layer.width).max().unwrap_or(0).max(space.inputs());
         let longest = space.layers.iter().map(|layer| layer.range.len()).max().unwrap_or(0);
         let is_kept = n_pairs * space.len * size_of::<f32>() <= room;
@@ -91,7 +94,7 @@ impl Population {
             noise: Noise { seed: 0, generation: 0, n_pairs, deviation: vec![0.0; space.len] },
             episodes,
             vectors: Vectors::detect(),
-            pool: pool.transpose()?,
+            pool,
             space,
         })
     }
@@ -101,7 +104,7 @@ impl Population {
         self.noise = Noise { seed, generation, n_pairs: self.noise.n_pairs, deviation: deviation.to_vec() };
         self.centre.copy_from_slice(centre);
         let (noise, len, kept) = (&self.noise, self.space.len, &mut self.kept);
-        on(self.pool.as_ref(), || {
+        self.pool.install(|| {
             kept.par_chunks_mut(len).enumerate().for_each(|(pair, delta)| noise.draw(pair, 0, delta));
         });
     }
@@ -140,7 +143,7 @@ impl Population {
             }
         };
         let tasks = &mut self.tasks;
-        on(self.pool.as_ref(), || {
+        self.pool.install(|| {
             tasks
                 .par_iter_mut()
                 .zip(observations.par_chunks(rows * width_in))
@@ -163,7 +166,7 @@ impl Population {
     pub fn weighted_sum(&self, weights: &[f64], of: impl Fn(f64) -> f64 + Sync) -> Vec<f32> {
         let (noise, kept, len) = (&self.noise, &self.kept, self.space.len);
         let mut total = vec![0.0_f32; len];
-        on(self.pool.as_ref(), || {
+        self.pool.install(|| {
             total.par_chunks_mut(SUMMED_AT_ONCE).enumerate().for_each(|(part, total)| {
                 let start = part * SUMMED_AT_ONCE;
                 let (mut sums, mut drawn) = ([0.0_f64; SUMMED_AT_ONCE], [0.0_f32; SUMMED_AT_ONCE]);
@@ -185,14 +188,6 @@ impl Population {
     /// How many members there are.
     pub fn members(&self) -> usize {
         2 * self.noise.n_pairs
-    }
-}
-
-/// Runs `work` on the pool, if there is one.
-fn on(pool: Option<&rayon::ThreadPool>, work: impl FnOnce() + Send) {
-    match pool {
-        Some(pool) => pool.install(work),
-        None => work(),
     }
 }
 
@@ -283,6 +278,7 @@ mod tests {
         let some: Vec<bool> = (0..2 * PAIRS * EPISODES).map(|row| row % 7 > 2).collect();
         let run = |room, threads| {
             let (mut population, _) = population(room, threads);
+            assert_eq!(population.pool.current_num_threads(), threads, "no other pool does the work");
             let mut outputs = vec![0.0; 3 * some.len()];
             let mut partly = outputs.clone();
             population.act(&observations, &vec![true; some.len()], (&scaling(), false), &mut outputs);
