@@ -1,6 +1,6 @@
 //! `featgen` in batch jobs: proof against look-ahead, rows that depend on where a series starts, other symbols.
 
-use pipe_tests::{Place, Run};
+use pipe_tests::{Place, Run, bin};
 
 /// A folder of simulated symbols.
 fn folder(place: &Place, symbols: &[&str], sessions: &str) -> String {
@@ -113,4 +113,21 @@ fn strict_makes_every_oddity_an_error() {
     );
     let line = Run::new("featgen").args(["-q", &csv, "-o", &out, "--strict"]).fails(1);
     assert!(line.contains("(--strict)"), "{line}");
+}
+
+#[test]
+fn megabytes_go_through_a_pipe_and_a_closed_one_ends_it() {
+    let place = Place::new();
+    let csv = place.text("A.csv");
+    let featgen = bin("featgen").display().to_string();
+    Run::new("featgen")
+        .args(["simulate", "--symbol", "A", "--seed", "1", "--sessions", "60", "-o", &csv])
+        .succeeds();
+    for format in ["csv", "ipc"] {
+        let script = format!("'{featgen}' -q '{csv}' -o - --format {format} | wc -c");
+        let bytes = Run::program("bash").args(["-o", "pipefail", "-c", &script]).succeeds().stdout;
+        assert!(bytes.trim().parse::<u64>().expect("a count") > 1 << 20, "{format}: {bytes}");
+        let script = format!("'{featgen}' -q '{csv}' -o - --format {format} | head -c 1000 > /dev/null");
+        Run::program("bash").args(["-o", "pipefail", "-c", &script]).succeeds();
+    }
 }

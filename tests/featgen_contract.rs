@@ -124,3 +124,58 @@ fn gaps_are_filled_and_splits_applied_by_explicit_option_alone() {
     let line = refused(&place, &daily, &format!("--splits {list}"));
     assert!(line.contains("splits.csv: line 2: ratio \"half\"") && line.contains("--splits"), "{line}");
 }
+
+#[test]
+fn commas_are_thousands_or_nothing() {
+    let place = Place::new();
+    let with = |close: &str| {
+        let row = |day: u32, close: &str| format!("2024-01-{day:02};5;999999;5;{close};5\n");
+        format!("date;open;high;low;close;volume\n{}{}", row(1, "10"), row(2, close))
+    };
+    for (text, expected) in [("1,234.5", 1234.5), ("12,34,567", 1_234_567.0), ("1,234,567", 1_234_567.0)] {
+        let text = with(text).replace("999999", "9999999");
+        assert_eq!(made(&place, &text, "").0, [10.0, expected]);
+    }
+    for text in ["299,85", "299,8", "1.299,85", "5,", ",500", "1,2,3"] {
+        let line = refused(&place, &with(text), "");
+        assert!(line.contains(&format!("line 3: close \"{text}\" is not a number")), "{line}");
+    }
+}
+
+#[test]
+fn a_high_below_the_low_is_a_bad_row() {
+    let place = Place::new();
+    let text = format!("{HEADER}\n2024-01-01,5,6,4,5,1\n2024-01-02,5,4,6,5,1\n2024-01-03,5,6,4,5,1\n");
+    let line = refused(&place, &text, "");
+    assert!(line.contains("line 3: high 4 is below low 6") && line.contains("--bad-rows skip"), "{line}");
+    assert_eq!(made(&place, &text, "--bad-rows skip").0.len(), 2);
+}
+
+#[test]
+fn bars_of_an_evening_are_known_when_they_end_and_longer_ones_than_a_day_are_refused() {
+    let place = Place::new();
+    let hours = |day: u32, hours: std::ops::Range<u32>| -> String {
+        hours.map(|hour| format!("2024-01-{day:02} {hour:02}:00:00+05:30,5,5,5,5,1\n")).collect()
+    };
+    let csv = |text: &str| place.write("A.csv", &format!("{HEADER}\n{text}"));
+    let known = |text: &str| {
+        let out = place.text("out.csv");
+        let input = csv(text);
+        Run::new("featgen").args([&input, "-o", &out, "-f", "kmid", "--format", "csv", "-q"]).succeeds();
+        let text = std::fs::read_to_string(out).expect("rows");
+        let times =
+            text.lines().filter(|line| line.starts_with("20")).map(|line| line[..16].replace('T', " "));
+        times.collect::<Vec<_>>()
+    };
+    // Commodities trade from nine to eleven in the evening: the bar of 15:00 is known at 16:00, which is 10:30 in UTC.
+    let evenings: String = (1..=12).map(|day| hours(day, 9..23)).collect();
+    assert_eq!(known(&evenings)[6], "2024-01-01 10:30");
+    // Shares until 15:30; one evening of Muhurat trading changes nothing for the other days.
+    let days: String = (1..=12).map(|day| hours(day, 9..16)).collect();
+    assert_eq!(known(&days)[6], "2024-01-01 10:00");
+    assert_eq!(known(&format!("{days}{}", hours(13, 18..20)))[6], "2024-01-01 10:00");
+
+    let weeks: String = (0..6).map(|week| format!("2024-01-{:02},5,5,5,5,1\n", 1 + 5 * week)).collect();
+    let line = Run::new("featgen").args(["check", &csv(&weeks)]).fails(1);
+    assert!(line.contains("bars of 5 days") && line.contains("give daily bars"), "{line}");
+}

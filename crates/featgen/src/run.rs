@@ -25,7 +25,8 @@ use crate::{check, inputs, list, skipped, specification, stop, summary, verify};
 pub fn run() -> anyhow::Result<Exit> {
     let arguments = Arguments::parse();
     stop::on_signal()?;
-    let mut out = io::stdout().lock();
+    // Not locked: other threads may be those that write to it.
+    let mut out = io::stdout();
     match arguments.command {
         None => make(arguments.make),
         Some(Command::List { json }) => {

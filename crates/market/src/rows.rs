@@ -36,7 +36,7 @@ impl Row {
         values(self) == values(other)
     }
 
-    /// What makes the row unusable: a price that is not positive, or a negative volume. The text names the
+    /// What makes the row unusable: a price that is not positive, a high below the low, or a negative volume. The text names the
     /// column and the value.
     pub fn problem(&self) -> Option<String> {
         let prices = [("open", self.open), ("high", self.high), ("low", self.low), ("close", self.close)];
@@ -44,6 +44,9 @@ impl Row {
             if !price.is_finite() || price <= 0.0 {
                 return Some(format!("{name} {price} is not a positive price"));
             }
+        }
+        if self.high < self.low {
+            return Some(format!("high {} is below low {}", self.high, self.low));
         }
         (!self.volume.is_finite() || self.volume < 0.0)
             .then(|| format!("volume {} is not a number of shares", self.volume))

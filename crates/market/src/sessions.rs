@@ -84,8 +84,25 @@ pub struct KnownAt<'a> {
 }
 
 impl KnownAt<'_> {
-    /// When the close of a row is known, in microseconds since 1970 in UTC.
-    pub fn of(&mut self, row: &Row) -> Option<i64> {
+    /// Whether the bars say that sessions go on beyond the close, as those of commodities do: on more than one day in
+    /// ten. An evening of its own, such as Muhurat trading, is no such sign.
+    pub fn is_evening_usual(&mut self, rows: &[Row]) -> bool {
+        let (mut n_days, mut n_evenings) = (0, 0);
+        for day in rows.chunk_by(|a, b| a.day == b.day) {
+            n_days += 1;
+            n_evenings += usize::from(day.last().is_some_and(|row| self.is_after_close(row)));
+        }
+        n_evenings * 10 > n_days
+    }
+
+    /// Whether a row begins at the close of its day or later.
+    pub fn is_after_close(&mut self, row: &Row) -> bool {
+        self.close_of(row.day).is_some_and(|close| row.stamp >= close)
+    }
+
+    /// When the close of a row is known, in microseconds since 1970 in UTC. `goes_on` says that trading goes on beyond
+    /// the close on its day.
+    pub fn of(&mut self, row: &Row, goes_on: bool) -> Option<i64> {
         if self.bar_seconds >= SECONDS_PER_DAY {
             return self.close_of(row.day);
         }
@@ -93,7 +110,8 @@ impl KnownAt<'_> {
             StampMeaning::Close => Some(row.stamp),
             StampMeaning::Open => {
                 let end = row.stamp.checked_add(i64::from(self.bar_seconds) * MICROS_PER_SECOND)?;
-                let close = if self.ends_with_session { self.close_of(row.day)? } else { i64::MAX };
+                let ends = self.ends_with_session && !goes_on;
+                let close = if ends { self.close_of(row.day)? } else { i64::MAX };
                 Some(if row.stamp < close { end.min(close) } else { end })
             }
         }
@@ -175,7 +193,7 @@ mod tests {
             let zone = &kolkata;
             let mut known =
                 KnownAt { bar_seconds, meaning, session_close: close, ends_with_session, zone, latest: None };
-            timestamp::display(known.of(row).unwrap(), zone)
+            timestamp::display(known.of(row, false).unwrap(), zone)
         };
         let (open, end) = (StampMeaning::Open, StampMeaning::Close);
         // 225 minutes after midnight in UTC it is 09:15 in India.

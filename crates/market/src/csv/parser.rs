@@ -180,13 +180,25 @@ fn number(name: &str, field: &[u8]) -> Result<f64, String> {
     }
     let text = std::str::from_utf8(field).unwrap_or("").trim();
     let parsed = match text.parse::<f64>() {
-        Err(_) if text.contains(',') => text.replace(',', "").parse(),
-        parsed => parsed,
+        Err(_) if has_thousands(text) => text.replace(',', "").parse().ok(),
+        parsed => parsed.ok(),
     };
     match parsed {
-        Ok(value) if value.is_finite() => Ok(value),
+        Some(value) if value.is_finite() => Ok(value),
         _ => Err(format!("{name} \"{}\" is not a number", String::from_utf8_lossy(field))),
     }
+}
+
+/// Whether the commas in a number stand between thousands, or between the lakhs and crores above them: a comma may
+/// be a decimal point elsewhere, and must never be taken for nothing then.
+fn has_thousands(text: &str) -> bool {
+    let whole = text.split('.').next().unwrap_or("").trim_start_matches(['-', '+']);
+    let groups: Vec<&str> = whole.split(',').collect();
+    let is_group = |group: &&str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let [first, between @ .., last] = &groups[..] else { return false };
+    is_group(first, 1..=3) && between.iter().all(|group| is_group(group, 2..=3)) && is_group(last, 3..=3)
 }
 
 /// Powers of ten that a double holds exactly.

@@ -8,6 +8,7 @@ use super::options::LoadOptions;
 use crate::Provenance;
 use crate::error::{Error, Result};
 use crate::rows::DEFAULT_TIMEZONE;
+use crate::sessions::SECONDS_PER_DAY;
 
 /// No symbol may stand in two files.
 pub fn symbols_are_unique(files: &[&Loaded]) -> Result<()> {
@@ -63,6 +64,15 @@ pub fn interval(files: &[&Loaded], options: &LoadOptions) -> Result<u32> {
                 )));
             }
             _ => found = Some((seconds, &symbol.symbol)),
+        }
+        // A few days may lie far apart; many that do are weeks or months.
+        let days = seconds / SECONDS_PER_DAY;
+        if days >= 5 && symbol.rows.len() >= 5 {
+            return Err(Error::Batch(format!(
+                "{}: bars of {days} days: their stamps do not say when they end, so that a feature would be known too \
+                 early (give daily bars, or shorter ones)",
+                symbol.symbol
+            )));
         }
     }
     found.map(|(seconds, _)| seconds).ok_or_else(|| {

@@ -130,7 +130,7 @@ pub(super) fn scan_within(
     for look in &looks {
         for (first, last, lengths) in &look.spans {
             // A time out of range is an error with its line when the bars are asked for.
-            if let (Some(first), Some(last)) = (known_at.of(first), known_at.of(last)) {
+            if let (Some(first), Some(last)) = (known_at.of(first, false), known_at.of(last, false)) {
                 yearly.push(sessions::bars_per_year_of(first, last, lengths));
             }
         }
@@ -281,14 +281,19 @@ impl Scan {
         let path = &source.path;
         let rows = &input.rows;
         let mut known_at = self.known_at(&zone);
+        if self.options.session_close.is_none() {
+            known_at.ends_with_session &= !known_at.is_evening_usual(rows);
+        }
         let (mut ts, mut session) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         for day in rows.chunk_by(|a, b| a.day == b.day) {
             let ordinal = self.ordinals.get(&day[0].day).copied().unwrap_or(0);
             session.resize(session.len() + day.len(), ordinal);
+            // A close that trading goes on beyond is none.
+            let goes_on = day.last().is_some_and(|row| known_at.is_after_close(row));
             for row in day {
                 let out_of_range =
                     || Error::content(path, format!("line {}: time is out of range", row.line));
-                ts.push(known_at.of(row).ok_or_else(out_of_range)?);
+                ts.push(known_at.of(row, goes_on).ok_or_else(out_of_range)?);
             }
         }
         if let Some(at) = ts.windows(2).position(|pair| pair[0] >= pair[1]) {
