@@ -76,7 +76,7 @@ help: ## Say what each target and variable does
 	@echo '  TEST_DAYS=$(TEST_DAYS)      trading days held out and judged on'
 	@echo '  VALIDATION_DAYS=$(VALIDATION_DAYS)  the last training days, kept apart to choose among policies'
 	@echo '  ALGO=$(ALGO)          how to learn: ppo, or without gradients openes, cem or ars'
-	@echo '  TIMESTEPS=$(TIMESTEPS) environment steps to train for'
+	@echo '  TIMESTEPS=$(TIMESTEPS) environment steps to train for; ten times as many by evolution'
 	@echo '  ENVS=$(ENVS)          environments stepped at once'
 	@echo '  SEED=$(SEED)            of everything drawn at random'
 	@echo '  DEVICE=$(DEVICE)       where networks live: auto (measured; the fastest is taken), cpu, cuda, mps'
