@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use market::parquet::partition;
 use market::{FeatureTable, FileInfo};
 
 /// Reads `paths` into one table, symbols ascending.
@@ -45,8 +46,8 @@ pub fn merge(tables: Vec<(&Path, FeatureTable)>) -> Result<FeatureTable> {
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
-        renumber_sessions(&mut whole, &calendar);
-        renumber_sessions(&mut table, &calendar);
+        renumber(&mut whole, &calendar).with_context(|| first_path.display().to_string())?;
+        renumber(&mut table, &calendar).with_context(|| path.display().to_string())?;
         // The most bars that any symbol has in a year: a symbol that skips sessions says too few.
         whole.info.bars_per_year = whole.info.bars_per_year.max(table.info.bars_per_year);
         whole.info.inputs.append(&mut table.info.inputs);
@@ -56,30 +57,21 @@ pub fn merge(tables: Vec<(&Path, FeatureTable)>) -> Result<FeatureTable> {
     Ok(whole)
 }
 
+/// In what two files differ; parts of a partition may differ in lookbacks, files may not.
 fn difference(one: &FileInfo, other: &FileInfo) -> Option<&'static str> {
-    if one.features != other.features {
-        Some("holds other features")
-    } else if one.bar_seconds != other.bar_seconds {
-        Some("has bars of another interval")
-    } else if one.timezone != other.timezone {
-        Some("is in another time zone")
-    } else if one.provenance != other.provenance {
-        Some("has another provenance")
-    } else {
-        None
-    }
+    (one.features != other.features)
+        .then_some("holds other features")
+        .or_else(|| partition::difference(one, other))
 }
 
 /// Rewrites the sessions of `table` as ordinals of `calendar`, which holds all of its dates.
-fn renumber_sessions(table: &mut FeatureTable, calendar: &[String]) {
-    let ordinal = |date: &String| calendar.partition_point(|known| known < date) as i32;
-    let ordinals: Vec<i32> = table.info.calendar.iter().map(ordinal).collect();
+fn renumber(table: &mut FeatureTable, calendar: &[String]) -> Result<()> {
     for symbol in &mut table.symbols {
-        for session in &mut symbol.bars.session {
-            *session = ordinals[*session as usize];
-        }
+        partition::renumber(&mut symbol.bars, &table.info.calendar, calendar)
+            .context("its sessions are not in its calendar (make it anew with featgen)")?;
     }
     table.info.calendar = calendar.to_vec();
+    Ok(())
 }
 
 #[cfg(test)]
@@ -122,5 +114,12 @@ mod tests {
         check(&|table| table.info.timezone = "UTC".into(), "another time zone");
         check(&|table| table.info.provenance = market::Provenance::Unlabelled, "another provenance");
         check(&|table| table.symbols[0].bars.symbol = "A".into(), "symbol A");
+        let mut other = named("B", &["2025-01-01"]);
+        other.symbols[0].bars.session[0] = 7;
+        let error = merge(vec![(Path::new("a"), base()), (Path::new("b"), other)]).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "b: its sessions are not in its calendar (make it anew with featgen)"
+        );
     }
 }

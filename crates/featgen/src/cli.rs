@@ -174,7 +174,8 @@ pub struct BarArguments {
     /// Divide prices before each split or bonus issue in this list by its ratio, and multiply volumes by it.
     ///
     /// A CSV file with the header symbol,date,ratio: the first date in new shares, and new shares for each old one, as
-    /// 2 or 3:2. The past alone is told anew; today's prices stay what they are. Features that are ratios of prices
+    /// 2 or 3:2. The past alone is told anew; prices from the date on stay what they are. A date after the last bar counts as well,
+    /// so that bars that are appended later fit. Features that are ratios of prices
     /// do not notice; features in prices or shares then hold for shares that did not exist yet at the time. Nothing
     /// is adjusted without a list.
     #[arg(long, value_name = "FILE")]

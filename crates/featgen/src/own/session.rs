@@ -39,7 +39,7 @@ pub fn definitions() -> Vec<Definition> {
     gap.lookback = |_, _| None;
     let mut opening = of(
         "opening_range",
-        "Close within the range of the first minutes, so far as known: -1 at its low, 1 at its high; 0 in a flat one",
+        "Close within the range of the first minutes, so far as known: -1 at its low, 1 at its high; 0 in a flat one; within -10 and 10",
         &["high", "low", "close"],
         &[""],
         opening_range,
