@@ -131,6 +131,16 @@ impl AnyBatch {
         for_any!(Self, self, batch => batch.observe(observations));
     }
 
+    /// See [`Batch::reset_some`].
+    pub fn reset_some(&mut self, envs: &[u32], observations: &mut [f32]) -> Result<(), ActionError> {
+        for_any!(Self, self, batch => batch.reset_some(envs, observations))
+    }
+
+    /// See [`Batch::observe_some`].
+    pub fn observe_some(&self, envs: &[u32], observations: &mut [f32]) -> Result<(), ActionError> {
+        for_any!(Self, self, batch => batch.observe_some(envs, observations))
+    }
+
     /// See [`Batch::snapshot`].
     pub fn snapshot(&self) -> Vec<u8> {
         for_any!(Self, self, batch => batch.snapshot())
@@ -149,6 +159,21 @@ impl AnyBatch {
     /// See [`Batch::step`].
     pub fn step(&mut self, actions: Actions<'_>, outputs: Outputs<'_>) -> Result<(), ActionError> {
         for_any!(Self, self, batch => batch.step(actions, outputs))
+    }
+
+    /// See [`Batch::check_some`].
+    pub fn check_some(&self, envs: &[u32], actions: Actions<'_>) -> Result<(), ActionError> {
+        for_any!(Self, self, batch => batch.check_some(envs, actions))
+    }
+
+    /// See [`Batch::step_some`].
+    pub fn step_some(
+        &mut self,
+        envs: &[u32],
+        actions: Actions<'_>,
+        outputs: Outputs<'_>,
+    ) -> Result<(), ActionError> {
+        for_any!(Self, self, batch => batch.step_some(envs, actions, outputs))
     }
 }
 

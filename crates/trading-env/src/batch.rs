@@ -6,10 +6,12 @@
 //!
 //! # Layout
 //! - [`actions`], [`outputs`]: what goes into a step and what comes out of it.
+//! - [`chosen`]: all environments, or those that a list names.
 //! - [`step`]: the step itself, over threads.
 //! - [`saved`]: the batch as a snapshot.
 
 mod actions;
+mod chosen;
 mod outputs;
 mod saved;
 mod step;
@@ -21,6 +23,7 @@ pub use outputs::Outputs;
 
 use crate::environment::{ActionSpace, Environment, EpisodeKey};
 use crate::error::ActionError;
+use chosen::{All, Chosen, Listed, check_listed};
 use step::Stepper;
 
 /// The fewest environments worth handing to another thread.
@@ -123,16 +126,57 @@ impl<E: Environment> Batch<E> {
         }
     }
 
-    /// Whether a step is spread over the rayon pool that it runs in.
+    /// Starts new episodes in the environments `envs` alone, and writes what their agents see: one row an
+    /// entry of `envs`, as everywhere where environments are listed. The list is strictly ascending; nothing
+    /// changes if it is not. An environment that has not been stepped since its start keeps its episode.
+    ///
+    /// # Panics
+    /// If `observations` does not hold a row for each.
+    pub fn reset_some(&mut self, envs: &[u32], observations: &mut [f32]) -> Result<(), ActionError> {
+        check_listed(envs, self.n_envs())?;
+        for &env in envs {
+            let slot = &mut self.slots[env as usize];
+            if slot.length > 0 {
+                *slot = Slot::start(&self.environment, self.seed, env as usize, slot.episode + 1);
+            }
+        }
+        self.observe_some(envs, observations)
+    }
+
+    /// Writes what the agents of the environments `envs`, strictly ascending, see now.
+    ///
+    /// # Panics
+    /// If `observations` does not hold a row for each.
+    pub fn observe_some(&self, envs: &[u32], observations: &mut [f32]) -> Result<(), ActionError> {
+        check_listed(envs, self.n_envs())?;
+        assert_eq!(observations.len(), envs.len() * self.observation_len, "observations");
+        for (&env, row) in envs.iter().zip(observations.chunks_exact_mut(self.observation_len)) {
+            self.environment.observe(&self.slots[env as usize].state, row);
+        }
+        Ok(())
+    }
+
+    /// Whether a step of all environments is spread over the rayon pool that it runs in.
     pub fn is_parallel(&self) -> bool {
+        self.is_worth_threads(self.n_envs())
+    }
+
+    fn is_worth_threads(&self, n_envs: usize) -> bool {
         // About 60 ns for the rules of an environment and an eighth of a nanosecond a number gathered.
-        let expected_ns = self.n_envs() * (60 + self.observation_len / 8);
-        expected_ns >= MIN_PARALLEL_NS && self.n_envs() > MIN_ENVS_PER_TASK
+        let expected_ns = n_envs * (60 + self.observation_len / 8);
+        expected_ns >= MIN_PARALLEL_NS && n_envs > MIN_ENVS_PER_TASK
     }
 
     /// Whether `step` would take these actions; the error names the first environment whose action is wrong.
     pub fn check(&self, actions: Actions<'_>) -> Result<(), ActionError> {
         actions.check(&self.action_space, self.n_envs())
+    }
+
+    /// Whether `step_some` would take `envs` and these actions; the error names the first environment that is
+    /// wrong, or whose action is.
+    pub fn check_some(&self, envs: &[u32], actions: Actions<'_>) -> Result<(), ActionError> {
+        check_listed(envs, self.n_envs())?;
+        actions.check(&self.action_space, envs.len()).map_err(|error| error.of_listed(envs))
     }
 
     /// Plays one step of every environment. Nothing changes if an action is refused.
@@ -141,8 +185,35 @@ impl<E: Environment> Batch<E> {
     /// If a slice of `outputs` has another length than [`Outputs`] says.
     pub fn step(&mut self, actions: Actions<'_>, outputs: Outputs<'_>) -> Result<(), ActionError> {
         self.check(actions)?;
-        let n_envs = self.n_envs();
-        outputs.assert_lengths(n_envs, self.observation_len);
+        self.step_chosen(All { first: 0, len: self.n_envs() }, actions, outputs);
+        Ok(())
+    }
+
+    /// Plays one step of the environments `envs`, strictly ascending, and leaves the others as they are: the
+    /// bits are those that a step of all would have given them. Actions and outputs have one entry an entry of
+    /// `envs`. Nothing changes if the list or an action is refused.
+    ///
+    /// # Panics
+    /// If a slice of `outputs` has another length than that.
+    pub fn step_some(
+        &mut self,
+        envs: &[u32],
+        actions: Actions<'_>,
+        outputs: Outputs<'_>,
+    ) -> Result<(), ActionError> {
+        self.check_some(envs, actions)?;
+        self.step_chosen(Listed(envs), actions, outputs);
+        Ok(())
+    }
+
+    fn step_chosen<C: Chosen>(&mut self, chosen: C, actions: Actions<'_>, outputs: Outputs<'_>) {
+        let n_chosen = chosen.len();
+        outputs.assert_lengths(n_chosen, self.observation_len);
+        let envs_per_task = if self.is_worth_threads(n_chosen) {
+            n_chosen.div_ceil(rayon::current_num_threads()).max(MIN_ENVS_PER_TASK)
+        } else {
+            n_chosen
+        };
         let stepper = Stepper {
             environment: &self.environment,
             autoreset: self.autoreset,
@@ -150,13 +221,7 @@ impl<E: Environment> Batch<E> {
             observation_len: self.observation_len,
             action_len: self.action_space.len(),
         };
-        let envs_per_task = if self.is_parallel() {
-            n_envs.div_ceil(rayon::current_num_threads()).max(MIN_ENVS_PER_TASK)
-        } else {
-            n_envs
-        };
-        stepper.step_split(0, &mut self.slots, actions, outputs, envs_per_task);
-        Ok(())
+        stepper.step_split(chosen, 0, &mut self.slots, actions, outputs, envs_per_task);
     }
 }
 

@@ -109,6 +109,22 @@ pub enum ActionError {
         /// How many choices there are.
         n_choices: u32,
     },
+    /// A list of environments that does not ascend.
+    #[error("environment {env} is listed after environment {before} (list each once, ascending)")]
+    EnvOrder {
+        /// The one that comes too late.
+        env: u32,
+        /// The one listed just before it.
+        before: u32,
+    },
+    /// A listed environment that does not exist.
+    #[error("environment {env} is not in 0..{n_envs}")]
+    EnvOutOfRange {
+        /// The first such one.
+        env: u32,
+        /// How many environments there are.
+        n_envs: usize,
+    },
     /// A number outside its bounds, or none at all.
     #[error("environment {env}: action number {at} is {value}, which is not in {low} to {high}")]
     OutOfBounds {
@@ -123,4 +139,21 @@ pub enum ActionError {
         /// The most it may be.
         high: f32,
     },
+}
+
+impl ActionError {
+    /// The same of actions that are those of the environments `envs`: a position in the list becomes the
+    /// environment that stands there.
+    pub(crate) fn of_listed(self, envs: &[u32]) -> Self {
+        let listed = |at: usize| envs.get(at).map_or(at, |&env| env as usize);
+        match self {
+            Self::OutOfRange { env, action, n_choices } => {
+                Self::OutOfRange { env: listed(env), action, n_choices }
+            }
+            Self::OutOfBounds { env, at, value, low, high } => {
+                Self::OutOfBounds { env: listed(env), at, value, low, high }
+            }
+            other => other,
+        }
+    }
 }

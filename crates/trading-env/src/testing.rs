@@ -94,6 +94,40 @@ pub enum OwnedActions {
     Numbers(Vec<f32>),
 }
 
+impl OwnedActions {
+    /// As a step takes them.
+    pub fn borrowed(&self) -> Actions<'_> {
+        match self {
+            Self::Choices(choices) => Actions::Discrete(choices),
+            Self::Numbers(numbers) => Actions::Continuous(numbers),
+        }
+    }
+
+    /// The action of `env` alone, which has `len` numbers if it has any.
+    pub fn of(&self, env: usize, len: usize) -> Self {
+        match self {
+            Self::Choices(choices) => Self::Choices(vec![choices[env]]),
+            Self::Numbers(numbers) => Self::Numbers(numbers[env * len..(env + 1) * len].to_vec()),
+        }
+    }
+
+    /// One after the other.
+    pub fn join(parts: &[Self], space: &ActionSpace) -> Self {
+        let mut joined = match space {
+            ActionSpace::Discrete { .. } => Self::Choices(Vec::new()),
+            ActionSpace::Box { .. } => Self::Numbers(Vec::new()),
+        };
+        for part in parts {
+            match (&mut joined, part) {
+                (Self::Choices(all), Self::Choices(more)) => all.extend(more),
+                (Self::Numbers(all), Self::Numbers(more)) => all.extend(more),
+                _ => panic!("actions of two kinds"),
+            }
+        }
+        joined
+    }
+}
+
 /// Actions that differ by environment and step, anywhere in `space`, bounds included.
 pub fn varied_actions(space: &ActionSpace, n_envs: usize, step: usize) -> OwnedActions {
     let mut stream = Stream::new(step as u64, Purpose::Test, 1, 0);
@@ -163,10 +197,6 @@ pub fn play<E: Environment>(
     let mut trace = vec![TraceRow::default(); n_envs];
     for step in 0..n_steps {
         let actions = choose(step);
-        let actions = match &actions {
-            OwnedActions::Choices(choices) => Actions::Discrete(choices),
-            OwnedActions::Numbers(numbers) => Actions::Continuous(numbers),
-        };
         let outputs = Outputs {
             observations: &mut observations,
             rewards: &mut rewards,
@@ -177,7 +207,7 @@ pub fn play<E: Environment>(
             statistics: &mut statistics,
             trace: &mut trace,
         };
-        if let Err(error) = batch.step(actions, outputs) {
+        if let Err(error) = batch.step(actions.borrowed(), outputs) {
             panic!("{error}");
         }
         all.observations.extend(&observations);

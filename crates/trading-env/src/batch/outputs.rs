@@ -2,7 +2,8 @@
 
 use crate::environment::{EpisodeStatistics, TraceRow};
 
-/// Where one step writes. Every slice has one entry (or one row of `observation_len` numbers) an environment.
+/// Where one step writes. Every slice has one entry (or one row of `observation_len` numbers) an environment
+/// that is stepped.
 #[derive(Debug)]
 pub struct Outputs<'a> {
     /// What the agents see next.

@@ -1,5 +1,6 @@
 //! One step of many environments, split over the rayon pool.
 
+use super::chosen::Chosen;
 use super::{Actions, Autoreset, Outputs, Slot};
 use crate::environment::{Action, Environment, EpisodeStatistics, TraceRow};
 
@@ -17,46 +18,58 @@ pub(super) struct Stepper<'a, E> {
 }
 
 impl<E: Environment> Stepper<'_, E> {
-    /// Halves the work until a task has at most `envs_per_task`.
-    pub(super) fn step_split(
+    /// Steps the `chosen` of `slots`, which begin with environment `first_env`. Halves the work until a task
+    /// has at most `envs_per_task`.
+    pub(super) fn step_split<C: Chosen>(
         &self,
+        chosen: C,
         first_env: usize,
         slots: &mut [Slot<E::State>],
         actions: Actions<'_>,
         mut outputs: Outputs<'_>,
         envs_per_task: usize,
     ) {
-        if slots.len() <= envs_per_task {
-            for first in (0..slots.len()).step_by(ENVS_PER_BLOCK) {
-                let block = first..slots.len().min(first + ENVS_PER_BLOCK);
-                let touched: f32 =
-                    slots[block.clone()].iter().map(|slot| self.environment.touch(&slot.state)).sum();
+        let n = chosen.len();
+        if n <= envs_per_task {
+            for first in (0..n).step_by(ENVS_PER_BLOCK) {
+                let block = first..n.min(first + ENVS_PER_BLOCK);
+                let touched: f32 = block
+                    .clone()
+                    .map(|at| self.environment.touch(&slots[chosen.env(at) - first_env].state))
+                    .sum();
                 std::hint::black_box(touched);
                 for at in block.clone() {
-                    self.step_one(
-                        first_env + at,
-                        &mut slots[at],
-                        actions.at(at, self.action_len),
-                        at,
-                        &mut outputs,
-                    );
+                    let env = chosen.env(at);
+                    let action = actions.at(at, self.action_len);
+                    self.step_one(env, &mut slots[env - first_env], action, at, &mut outputs);
                 }
                 let rows = outputs.observations.chunks_exact_mut(self.observation_len);
-                for (slot, row) in slots[block].iter().zip(rows.skip(first)) {
-                    self.environment.observe(&slot.state, row);
+                for (at, row) in block.zip(rows.skip(first)) {
+                    self.environment.observe(&slots[chosen.env(at) - first_env].state, row);
                 }
             }
             return;
         }
         // Cut at a whole number of tasks, so that as few tasks as threads come out of it.
-        let n_tasks = slots.len().div_ceil(envs_per_task);
+        let n_tasks = n.div_ceil(envs_per_task);
         let middle = (n_tasks / 2) * envs_per_task;
-        let (slots_left, slots_right) = slots.split_at_mut(middle);
+        let middle_env = chosen.env(middle);
+        let (chosen_left, chosen_right) = chosen.split_at(middle);
+        let (slots_left, slots_right) = slots.split_at_mut(middle_env - first_env);
         let (actions_left, actions_right) = actions.split_at(middle, self.action_len);
         let (outputs_left, outputs_right) = outputs.split_at(middle, self.observation_len);
         rayon::join(
-            || self.step_split(first_env, slots_left, actions_left, outputs_left, envs_per_task),
-            || self.step_split(first_env + middle, slots_right, actions_right, outputs_right, envs_per_task),
+            || self.step_split(chosen_left, first_env, slots_left, actions_left, outputs_left, envs_per_task),
+            || {
+                self.step_split(
+                    chosen_right,
+                    middle_env,
+                    slots_right,
+                    actions_right,
+                    outputs_right,
+                    envs_per_task,
+                );
+            },
         );
     }
 
