@@ -60,7 +60,7 @@ impl Server {
         let mut seen = Vec::new();
         for step in 0..20 {
             client.step(&mut session, Actions::Discrete(&[step % 3; N_ENVS as usize])).expect("a step");
-            seen.extend_from_slice(session.slab().bytes());
+            seen.extend_from_slice(&session.slab().bytes());
         }
         seen
     }

@@ -183,10 +183,10 @@ mod tests {
         let play = |client: &mut Client, seed: u64| {
             let mut session = client.open(&Open::training(4, seed)).unwrap();
             client.reset(&mut session).unwrap();
-            let mut seen = session.slab().obs().to_vec();
+            let mut seen = session.slab().observations().to_vec();
             for step in 0..40 {
                 client.step(&mut session, Actions::Discrete(&[step % 3, 1, 2, 0])).unwrap();
-                seen.extend(session.slab().obs());
+                seen.extend(session.slab().observations().to_vec());
             }
             seen
         };

@@ -139,7 +139,7 @@ impl Session {
     /// Its whole state.
     pub fn snapshot(&self, served: &Served) -> Result<Vec<u8>, Refusal> {
         let batch = self.batch.snapshot();
-        let parts = Parts { was_reset: self.was_reset, slab: self.slab.bytes(), batch: &batch };
+        let parts = Parts { was_reset: self.was_reset, slab: &self.slab.bytes(), batch: &batch };
         snapshot::join(served, &self.open, &parts)
     }
 
@@ -150,7 +150,7 @@ impl Session {
         let mut slab = Slab::new(self.slab.layout().clone());
         slab.take_over(parts.slab).map_err(refuse)?;
         self.batch.restore(parts.batch).map_err(|error| refuse(error.to_string()))?;
-        self.slab.take_over(slab.bytes()).map_err(refuse)?;
+        self.slab.take_over(&slab.bytes()).map_err(refuse)?;
         self.was_reset = parts.was_reset;
         Ok(())
     }

@@ -80,7 +80,7 @@ impl VecEnv for ProbeEnv {
                 Actions::Continuous(actions) => actions[env],
             };
             let sign = 2.0 * action - 1.0;
-            let observation = self.slab.obs()[env];
+            let observation = self.slab.split_mut().obs[env];
             let delayed = self.probe == Probe::DelayedReward;
             let reward = match self.probe {
                 Probe::ConstantReward | Probe::Endless => 1.0,

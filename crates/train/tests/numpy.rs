@@ -57,7 +57,7 @@ fn random_rollout(distribution: Distribution, stream: &mut Stream) -> Rollout {
     let mut draw = |scale: f64| (scale * stream.normal()) as f32;
     for step in 0..steps {
         let seen: Vec<f32> = (0..n_envs * OBSERVATION_LEN).map(|_| draw(1.0)).collect();
-        rollout.observe(step, &seen);
+        rollout.observe(step, (&seen[..]).into());
     }
     for row in 0..rollout.rows() {
         (rollout.rewards[row], rollout.values[row]) = (draw(1.0), draw(0.5));

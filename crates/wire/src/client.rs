@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use crate::channel::{ANSWER_LIMIT, Channel};
 use crate::frame::Kind;
+use crate::layout::SlabLayout;
 use crate::message::{
     Actions, CAN_MAP_DESCRIPTORS, CAN_MAP_FILES, CAN_POST, Hello, Open, Opened, Sharing, Welcome,
 };
 use crate::shared::client_end::ClientEnd;
-use crate::slab::{Slab, SlabLayout};
+use crate::slab::Slab;
 use crate::spec::Spec;
 use crate::{WireError, wait};
 
@@ -201,14 +202,18 @@ impl Client {
         }
         self.next_session += 1;
         let layout = SlabLayout::new(&opened);
-        let mut shared = None;
+        let mut mapped = None;
         if sharing != Sharing::Inline {
             let n_values = open.n_envs as usize * self.spec.action.values_per_env();
-            shared = ClientEnd::map(&sharing, descriptors, &layout, n_values);
-            self.channel.send(Kind::Map, id, &[shared.is_some().into()])?;
+            mapped = ClientEnd::map(&sharing, descriptors, &layout, n_values);
+            self.channel.send(Kind::Map, id, &[mapped.is_some().into()])?;
             self.receive_nothing(Kind::Mapped)?;
         }
-        Ok(Session { id, slab: Slab::new(layout), in_flight: Flight::Nothing, shared })
+        let (shared, slab) = match mapped {
+            Some((shared, slab)) => (Some(shared), slab),
+            None => (None, Slab::new(layout)),
+        };
+        Ok(Session { id, slab, in_flight: Flight::Nothing, shared })
     }
 
     /// Starts new episodes in all environments; their first observations are then in the slab.
@@ -216,9 +221,7 @@ impl Client {
     /// # Errors
     /// If the server refuses, or is gone.
     pub fn reset(&mut self, session: &mut Session) -> Result<(), WireError> {
-        self.channel.send(Kind::Reset, session.id, &[])?;
-        session.in_flight = Flight::Frame;
-        self.receive(session)
+        self.reset_where(session, &[])
     }
 
     /// Starts new episodes where `mask` is 1.
@@ -226,6 +229,8 @@ impl Client {
     /// # Errors
     /// If the server refuses, or is gone.
     pub fn reset_where(&mut self, session: &mut Session, mask: &[u8]) -> Result<(), WireError> {
+        session.must_be_idle("reset")?;
+        session.slab.hand_over();
         self.channel.send(Kind::Reset, session.id, mask)?;
         session.in_flight = Flight::Frame;
         self.receive(session)
@@ -247,6 +252,7 @@ impl Client {
     pub fn send(&mut self, session: &mut Session, actions: Actions<'_>) -> Result<(), WireError> {
         let bytes = actions.bytes();
         session.must_be_idle("send")?;
+        session.slab.hand_over();
         if let Some(shared) = &mut session.shared
             && shared.post(bytes, session.id, &mut self.channel)?
         {
@@ -264,6 +270,14 @@ impl Client {
     /// # Errors
     /// If the server refused an action, or is gone.
     pub fn receive(&mut self, session: &mut Session) -> Result<(), WireError> {
+        let outcome = self.receive_answer(session);
+        if matches!(outcome, Err(WireError::Refused { .. })) {
+            session.slab.take_back();
+        }
+        outcome
+    }
+
+    fn receive_answer(&mut self, session: &mut Session) -> Result<(), WireError> {
         match (std::mem::replace(&mut session.in_flight, Flight::Nothing), &mut session.shared) {
             (Flight::Nothing, _) => {
                 let what = "receive called for a session with nothing in flight";
@@ -271,7 +285,7 @@ impl Client {
             }
             (Flight::Posted, Some(shared)) => {
                 shared.wait(session.id, &mut self.channel)?;
-                return shared.copy_to(&mut session.slab).map_err(|what| self.channel.garbled(what));
+                return session.slab.receive().map_err(|what| self.channel.garbled(what));
             }
             _ => {}
         }
@@ -283,12 +297,10 @@ impl Client {
             return Err(self.channel.garbled(format!("{header:?} where a slab was due")));
         }
         let length = header.length as usize;
-        if let Some(shared) = &session.shared
-            && length == 0
-        {
-            return shared.copy_to(&mut session.slab).map_err(|what| self.channel.garbled(what));
+        if session.slab.is_of_server() && length == 0 {
+            return session.slab.receive().map_err(|what| self.channel.garbled(what));
         }
-        if header.length > session.slab.layout().max_bytes() as u64 {
+        if session.slab.is_of_server() || header.length > session.slab.layout().max_bytes() as u64 {
             return Err(self.channel.garbled(format!("a slab of {length} bytes")));
         }
         self.channel.receive_exact(session.slab.body_mut(length), ANSWER_LIMIT)?;
@@ -332,6 +344,7 @@ impl Client {
                 format!("a snapshot of {} bytes, where {most} are the most for this session", snapshot.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
         }
+        session.slab.hand_over();
         self.channel.send(Kind::Restore, session.id, snapshot)?;
         session.in_flight = Flight::Frame;
         self.receive(session)

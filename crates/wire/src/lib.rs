@@ -9,7 +9,8 @@
 //! - [`message`]: the control messages, encoded with bincode.
 //! - [`spec`]: the specification document that the server sends first: all that a learner needs to know.
 //! - [`frame`]: the header in front of every message, and reading and writing whole frames.
-//! - [`slab`]: the arrays of one exchange in one buffer, the same on both sides.
+//! - [`slab`]: the arrays of one exchange in one buffer, the same on both sides; `layout` says where they lie,
+//!   `observations` how the largest of them is read in place.
 //! - [`shared`]: memory that both sides map, so that the stream carries wake-ups alone.
 //! - [`wait`]: waiting on a file descriptor with an end.
 //! - `channel`: the client's byte stream, and the process at its other end.
@@ -22,7 +23,9 @@ mod channel;
 pub mod client;
 pub mod error;
 pub mod frame;
+mod layout;
 pub mod message;
+mod observations;
 pub mod server;
 pub mod shared;
 pub mod slab;
@@ -31,9 +34,11 @@ pub mod wait;
 
 pub use client::{Client, Session, Transport};
 pub use error::WireError;
+pub use layout::SlabLayout;
 pub use message::{Actions, Autoreset, Episode, Open, Range, Start};
+pub use observations::Observations;
 pub use server::{Carrier, Connection, Request};
-pub use slab::{Finished, Slab, SlabLayout};
+pub use slab::{Finished, Slab};
 pub use spec::Spec;
 
 /// The version of this protocol. Both sides name theirs in every frame, and a mismatch is refused by name.

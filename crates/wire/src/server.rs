@@ -9,10 +9,11 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 use crate::WireError;
 use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
+use crate::layout::SlabLayout;
 use crate::message::{ErrorCode, Hello, Open, Opened, Refusal, Welcome, decode, encode};
 use crate::shared::exchange::AnswerKind;
 use crate::shared::server_end::ServerEnd;
-use crate::slab::{SharedWords, Slab, SlabLayout};
+use crate::slab::{SharedWords, Slab};
 use crate::spec::Spec;
 
 /// No request needs a longer control message than this.
@@ -254,7 +255,7 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
             }
             None => {}
         }
-        Ok(frame::write(&mut self.writer, Kind::Slab, session, slab.bytes())?)
+        Ok(frame::write(&mut self.writer, Kind::Slab, session, &slab.bytes())?)
     }
 
     /// Sends a session's whole state.

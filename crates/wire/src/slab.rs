@@ -15,11 +15,13 @@
 //! A frame carries the buffer up to its last finished record, so an exchange in which nothing ends pays
 //! nothing for final observations.
 
+use std::borrow::Cow;
 use std::ops::{Deref, DerefMut, Range};
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::message::Opened;
+use crate::layout::SlabLayout;
+use crate::observations::Observations;
 use crate::shared::mapping::{Mapping, OwnWords};
 
 /// The f64 columns of a trace, before the costs by kind.
@@ -34,11 +36,6 @@ pub const TRACE_COLUMNS: [&str; 9] = [
     "shares",
     "equity",
 ];
-
-/// The most that one environment's state takes in a snapshot; a running episode takes a few hundred bytes.
-const MAX_STATE_BYTES: usize = 4096;
-/// The most that a snapshot says about its session.
-const MAX_SNAPSHOT_HEAD_BYTES: usize = 4096;
 
 /// The fixed part of the record of an episode that has ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]
@@ -60,89 +57,23 @@ pub struct Finished {
     pub trades: u64,
 }
 
-/// Where everything is in a session's slab.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlabLayout {
-    n_envs: usize,
-    obs_len: usize,
-    n_cost_kinds: usize,
-    reward: usize,
-    terminated: usize,
-    truncated: usize,
-    trace: Option<usize>,
-    count: usize,
-    records: usize,
-    record_bytes: usize,
-    total: usize,
-}
-
-impl SlabLayout {
-    /// The layout of a session.
-    pub fn new(opened: &Opened) -> Self {
-        let n_envs = opened.n_envs as usize;
-        let obs_len = opened.obs_len as usize;
-        let n_cost_kinds = opened.n_cost_kinds as usize;
-        let mut end = 0;
-        let mut section = |bytes: usize| {
-            let start = end;
-            end = (start + bytes).next_multiple_of(64);
-            start
-        };
-        section(4 * n_envs * obs_len);
-        let reward = section(4 * n_envs);
-        let terminated = section(n_envs);
-        let truncated = section(n_envs);
-        let trace = opened.trace.then(|| section(8 * n_envs * (TRACE_COLUMNS.len() + n_cost_kinds)));
-        let count = section(8);
-        let record_bytes = size_of::<Finished>() + 8 * n_cost_kinds + (4 * obs_len).next_multiple_of(8);
-        let records = section(n_envs * record_bytes);
-        Self {
-            n_envs,
-            obs_len,
-            n_cost_kinds,
-            reward,
-            terminated,
-            truncated,
-            trace,
-            count,
-            records,
-            record_bytes,
-            total: end,
-        }
-    }
-
-    /// How many environments.
-    pub fn n_envs(&self) -> usize {
-        self.n_envs
-    }
-
-    /// Values in one observation.
-    pub fn obs_len(&self) -> usize {
-        self.obs_len
-    }
-
-    /// The largest body of a frame with this layout.
-    pub fn max_bytes(&self) -> usize {
-        self.records + self.n_envs * self.record_bytes
-    }
-
-    /// The size of the buffer.
-    pub(crate) fn total_bytes(&self) -> usize {
-        self.total
-    }
-
-    /// The largest snapshot of a session with this layout.
-    pub fn max_snapshot_bytes(&self) -> usize {
-        MAX_SNAPSHOT_HEAD_BYTES + self.n_envs * MAX_STATE_BYTES + self.max_bytes()
-    }
-}
-
 /// One session's buffer. All accessors are views; nothing is copied.
 #[derive(Debug)]
 pub struct Slab {
     layout: SlabLayout,
     // Words, so that every section is aligned for its type.
     words: Words,
+    /// A client's: where the server writes the observations. `words` begin with the rewards then.
+    theirs: Option<Theirs>,
+}
+
+/// The slab that the server writes, mapped to be read.
+#[derive(Debug)]
+struct Theirs {
+    memory: Mapping,
+    /// Whether it is the server's turn, which may be writing.
+    is_being_written: bool,
+    was_received: bool,
 }
 
 /// Memory for a slab that the client of a session has mapped too, to read it there.
@@ -194,7 +125,16 @@ impl Slab {
     /// An empty slab.
     pub fn new(layout: SlabLayout) -> Self {
         let words = Words::Private(vec![0; layout.total / 8]);
-        Self { layout, words }
+        Self { layout, words, theirs: None }
+    }
+
+    /// A client's: observations are read where the server writes them, in `memory`; everything else is copied
+    /// out of it by [`Slab::receive`] and then checked.
+    pub(crate) fn of_server(layout: SlabLayout, memory: Mapping) -> Self {
+        let words = Words::Private(vec![0; (layout.total - layout.reward) / 8]);
+        // Nothing has been received yet.
+        let theirs = Theirs { memory, is_being_written: true, was_received: false };
+        Self { layout, words, theirs: Some(theirs) }
     }
 
     /// Moves it into memory that the client reads.
@@ -210,9 +150,15 @@ impl Slab {
         &self.layout
     }
 
-    /// Observations, `n_envs × obs_len`.
-    pub fn obs(&self) -> &[f32] {
-        self.view(0, self.layout.n_envs * self.layout.obs_len)
+    /// Observations, `n_envs × obs_len`, where they lie. In shared memory there are none (the length is 0)
+    /// from the moment in which actions are sent until their answer is received, as the server writes then.
+    pub fn observations(&self) -> Observations<'_> {
+        let len = self.layout.n_envs * self.layout.obs_len;
+        match &self.theirs {
+            None => self.view(0, len).into(),
+            Some(theirs) if theirs.is_being_written => (&[][..]).into(),
+            Some(theirs) => theirs.memory.observations(0, len),
+        }
     }
 
     /// Rewards, one an environment.
@@ -246,7 +192,7 @@ impl Slab {
 
     /// How many episodes ended.
     pub fn n_finished(&self) -> usize {
-        self.words[self.layout.count / 8] as usize
+        self.words[self.count_at()] as usize
     }
 
     /// The episodes that ended: their record, costs by kind, and final observation.
@@ -263,10 +209,17 @@ impl Slab {
         })
     }
 
-    /// The bytes that a frame carries.
-    pub fn bytes(&self) -> &[u8] {
+    /// The bytes that a frame carries; of a client's slab in shared memory, a copy.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
         let end = self.layout.records + self.n_finished() * self.layout.record_bytes;
-        &bytemuck::cast_slice(&self.words)[..end]
+        let held = &bytemuck::cast_slice(&self.words)[..end - self.first()];
+        if self.theirs.is_none() {
+            return Cow::Borrowed(held);
+        }
+        let mut bytes = bytemuck::cast_slice(&self.observations().to_vec()).to_vec();
+        bytes.resize(self.first(), 0);
+        bytes.extend_from_slice(held);
+        Cow::Owned(bytes)
     }
 
     /// Everything that a step writes but the finished records, for the server.
@@ -291,7 +244,8 @@ impl Slab {
 
     /// Forgets the finished records of the last exchange.
     pub fn clear_finished(&mut self) {
-        self.words[self.layout.count / 8] = 0;
+        let count_at = self.count_at();
+        self.words[count_at] = 0;
     }
 
     /// Appends the record of an episode that ended.
@@ -309,7 +263,8 @@ impl Slab {
         self.view_mut::<Finished>(start, 1)[0] = record;
         self.view_mut(costs_start, n_costs).copy_from_slice(costs);
         self.view_mut(obs_start, obs_len).copy_from_slice(final_obs);
-        self.words[self.layout.count / 8] = at as u64 + 1;
+        let count_at = self.count_at();
+        self.words[count_at] = at as u64 + 1;
     }
 
     /// Takes over the bytes of another slab of this layout, as [`Slab::bytes`] gave them.
@@ -324,14 +279,37 @@ impl Slab {
         self.check(bytes.len())
     }
 
-    /// Copies what the server has written into shared memory, and checks it as [`Slab::check`] does.
-    pub(crate) fn copy_from(&mut self, shared: &Mapping) -> Result<(), String> {
-        let records = self.layout.records / 8;
-        shared.copy_out(0, &mut self.words[..records]);
-        let n_finished = self.n_finished().min(self.layout.n_envs);
-        let end = self.layout.records + n_finished * self.layout.record_bytes;
-        shared.copy_out(self.layout.records, &mut self.words[records..end / 8]);
+    /// It is the server's turn: it may write from now on.
+    pub(crate) fn hand_over(&mut self) {
+        if let Some(theirs) = &mut self.theirs {
+            theirs.is_being_written = true;
+        }
+    }
+
+    /// The server has refused what it was asked, and written nothing.
+    pub(crate) fn take_back(&mut self) {
+        if let Some(theirs) = &mut self.theirs {
+            theirs.is_being_written = !theirs.was_received;
+        }
+    }
+
+    /// The server has written into shared memory: copies everything but the observations, and checks it as
+    /// [`Slab::check`] does.
+    pub(crate) fn receive(&mut self) -> Result<(), String> {
+        let (first, records, count_at) = (self.first(), self.layout.records, self.count_at());
+        let Some(theirs) = &mut self.theirs else { return Err("a slab without a body".into()) };
+        let small = (records - first) / 8;
+        theirs.memory.copy_out(first, &mut self.words[..small]);
+        let n_finished = (self.words[count_at] as usize).min(self.layout.n_envs);
+        let end = records + n_finished * self.layout.record_bytes;
+        theirs.memory.copy_out(records, &mut self.words[small..(end - first) / 8]);
+        (theirs.is_being_written, theirs.was_received) = (false, true);
         self.check(end)
+    }
+
+    /// Whether the server writes it where this process reads it.
+    pub(crate) fn is_of_server(&self) -> bool {
+        self.theirs.is_some()
     }
 
     /// The buffer for the first `bytes` bytes, for a frame's body to be read into. Call [`Slab::check`] after.
@@ -353,7 +331,7 @@ impl Slab {
         if received < layout.records {
             return Some(format!("a slab of {received} bytes, where {} are the least", layout.records));
         }
-        let count = self.words[layout.count / 8];
+        let count = self.words[self.count_at()];
         let expected = count
             .checked_mul(layout.record_bytes as u64)
             .and_then(|bytes| bytes.checked_add(layout.records as u64));
@@ -364,24 +342,37 @@ impl Slab {
         Some(format!("a finished episode of environment {}, which is not open", stray.0.env))
     }
 
-    fn range<T>(start: usize, len: usize) -> Range<usize> {
+    /// The byte of the slab with which `words` begin.
+    fn first(&self) -> usize {
+        if self.theirs.is_some() { self.layout.reward } else { 0 }
+    }
+
+    /// The word that counts the finished records.
+    fn count_at(&self) -> usize {
+        (self.layout.count - self.first()) / 8
+    }
+
+    fn range<T>(&self, start: usize, len: usize) -> Range<usize> {
+        let start = start - self.first();
         start..start + len * size_of::<T>()
     }
 
     fn view<T: Pod>(&self, start: usize, len: usize) -> &[T] {
         let bytes: &[u8] = bytemuck::cast_slice(&self.words);
-        bytemuck::cast_slice(&bytes[Self::range::<T>(start, len)])
+        bytemuck::cast_slice(&bytes[self.range::<T>(start, len)])
     }
 
     fn view_mut<T: Pod>(&mut self, start: usize, len: usize) -> &mut [T] {
+        let range = self.range::<T>(start, len);
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.words);
-        bytemuck::cast_slice_mut(&mut bytes[Self::range::<T>(start, len)])
+        bytemuck::cast_slice_mut(&mut bytes[range])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Opened;
 
     fn opened(trace: bool) -> Opened {
         Opened { n_envs: 3, obs_len: 5, n_cost_kinds: 2, trace }
@@ -411,7 +402,7 @@ mod tests {
             let bytes = sent.bytes().to_vec();
             received.body_mut(bytes.len()).copy_from_slice(&bytes);
             received.check(bytes.len()).unwrap();
-            assert_eq!(received.obs(), sent.obs());
+            assert_eq!(received.observations().to_vec(), sent.observations().to_vec());
             assert_eq!(received.reward(), [0.5, -0.5, 0.25]);
             assert_eq!(received.terminated(), [0, 1, 0]);
             assert_eq!(received.truncated(), [0, 1, 1]);
@@ -424,6 +415,41 @@ mod tests {
                 assert_eq!(received.trace_column(1), [3.0, 4.0, 5.0]);
                 assert_eq!(received.trace_costs(2), [31.0, 32.0]);
             }
+        }
+    }
+
+    #[test]
+    fn what_the_server_writes_into_shared_memory_is_read_there_between_its_turns() {
+        for trace in [false, true] {
+            let mut sent = filled(trace);
+            let file = tempfile::tempfile().unwrap();
+            let total = sent.layout().total_bytes();
+            file.set_len(total as u64).unwrap();
+            // SAFETY: nobody else writes this file.
+            sent.share(SharedWords(unsafe { OwnWords::new(Mapping::read_write(&file, total).unwrap()) }));
+            let mut received =
+                Slab::of_server(sent.layout().clone(), Mapping::read_only(&file, total).unwrap());
+            assert!(received.observations().is_empty(), "nothing has come yet");
+            received.receive().unwrap();
+            assert_eq!(received.bytes(), sent.bytes());
+            assert_eq!(received.reward(), sent.reward());
+            assert_eq!(received.trace_column(1), sent.trace_column(1));
+            assert_eq!(received.finished().count(), 2);
+            received.hand_over();
+            sent.split_mut().obs.fill(9.0);
+            sent.split_mut().reward.fill(7.0);
+            assert!(received.observations().is_empty(), "it is the server's turn");
+            assert_eq!(received.reward(), [0.5, -0.5, 0.25], "what was copied stays");
+            received.take_back();
+            assert_eq!(received.observations().len(), 15, "it was refused");
+            received.hand_over();
+            received.receive().unwrap();
+            assert_eq!(received.observations().to_vec(), [9.0; 15]);
+            assert_eq!(received.reward(), [7.0; 3]);
+            let count_at = sent.count_at();
+            sent.words[count_at] = 4;
+            assert!(received.receive().unwrap_err().contains("4 finished"));
+            assert_eq!(received.n_finished(), 0);
         }
     }
 

@@ -29,6 +29,7 @@ fn spec() -> Spec {
         seed: 1,
         max_envs: 8,
         max_sessions: 4,
+        batch: 0,
         cost_kinds: vec!["fee".into()],
         market: None,
     }
@@ -137,8 +138,8 @@ fn two_sessions_on_one_connection_do_not_mix() {
     client.send(&mut two, Actions::Discrete(&[0, 1, 1])).unwrap();
     client.receive(&mut one).unwrap();
     client.receive(&mut two).unwrap();
-    assert_eq!(one.slab().obs(), [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
-    assert_eq!(two.slab().obs(), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
+    assert_eq!(one.slab().observations().to_vec(), [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(two.slab().observations().to_vec(), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]);
     let finished: Vec<_> = one.slab().finished().map(|(r, c, o)| (r.env, c.to_vec(), o.to_vec())).collect();
     assert_eq!(finished, [(0, vec![0.5], vec![7.0; 3])]);
     assert_eq!(two.slab().n_finished(), 0);
@@ -157,7 +158,7 @@ fn a_refusal_names_the_object_and_the_session_goes_on() {
     let error = client.step(&mut session, Actions::Discrete(&[9])).unwrap_err();
     assert!(error.to_string().ends_with("refused: environment 0: action 9 is outside 0..2"), "{error}");
     client.step(&mut session, Actions::Discrete(&[1])).unwrap();
-    assert_eq!(session.slab().obs(), [1.0; 3]);
+    assert_eq!(session.slab().observations().to_vec(), [1.0; 3]);
 }
 
 #[test]

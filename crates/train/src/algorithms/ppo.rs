@@ -164,7 +164,7 @@ fn act(
         task.stop.check()?;
         let mut stream = Stream::new(seed, Purpose::Action, update, step as u64);
         let rows = rollout.rows_of(step);
-        let heads = learner.infer(rollout.observe(step, env.slab().obs()))?;
+        let heads = learner.infer(rollout.observe(step, env.slab().observations()))?;
         rollout.values[rows.clone()].copy_from_slice(heads.values);
         for (row, outputs) in rows.clone().zip(heads.policy.chunks_exact(distribution.outputs())) {
             let action = &mut rollout.actions[row * len..(row + 1) * len];
@@ -196,7 +196,8 @@ fn act(
     }
     let values = learner.infer(rollout.truncated_observations())?.values;
     rollout.set_truncated_values(values);
-    let last_values = learner.infer(env.slab().obs())?.values;
+    let last = rollout.observe(config.rollout, env.slab().observations());
+    let last_values = learner.infer(last)?.values;
     rollout.estimate_advantages(last_values, config.gamma as f32, config.gae_lambda as f32);
     times.inference = begun.elapsed().saturating_sub(times.environment);
     Ok((times, episodes))

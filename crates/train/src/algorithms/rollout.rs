@@ -1,6 +1,8 @@
 //! What one update learns from: `steps × n_envs` transitions in buffers made once, row `step × n_envs +
 //! env`, and generalised advantage estimation over them (Schulman et al. 2016).
 
+use wire::Observations;
+
 use crate::networks::aligned::AlignedBuffer;
 
 /// Transitions, advantages and returns.
@@ -12,6 +14,7 @@ pub struct Rollout {
     pub n_envs: usize,
     observation_len: usize,
     action_len: usize,
+    /// Those before each step, and those after the last.
     observations: AlignedBuffer,
     /// Actions as sampled, unclipped; a discrete one is its index.
     pub actions: Vec<f32>,
@@ -44,7 +47,7 @@ impl Rollout {
             n_envs,
             observation_len,
             action_len,
-            observations: AlignedBuffer::zeros(rows * observation_len),
+            observations: AlignedBuffer::zeros((rows + n_envs) * observation_len),
             actions: vec![0.0; rows * action_len],
             log_probabilities: vec![0.0; rows],
             values: vec![0.0; rows],
@@ -65,7 +68,7 @@ impl Rollout {
 
     /// All observations, row by row.
     pub fn observations(&self) -> &[f32] {
-        &self.observations
+        &self.observations[..self.rows() * self.observation_len]
     }
 
     /// The rows of one step.
@@ -73,12 +76,12 @@ impl Rollout {
         step * self.n_envs..(step + 1) * self.n_envs
     }
 
-    /// Keeps what the environments show before `step`, and returns it: the one copy on its way from the
-    /// reply to the networks.
-    pub fn observe(&mut self, step: usize, observations: &[f32]) -> &[f32] {
+    /// Keeps what the environments show before `step`, or after the last one where `step` is the number of
+    /// steps, and returns it: the one copy on its way from the memory that the server writes to the networks.
+    pub fn observe(&mut self, step: usize, observations: Observations<'_>) -> &[f32] {
         let len = self.n_envs * self.observation_len;
         let slot = &mut self.observations[step * len..][..len];
-        slot.copy_from_slice(observations);
+        observations.copy_to(slot);
         slot
     }
 

@@ -119,8 +119,10 @@ pub fn likeliest<'a>(
     learner: &'a mut dyn Policy,
 ) -> impl FnMut(&Slab, &mut Vec<f32>) -> Result<()> + use<'a> {
     let distribution = Distribution::over(space);
+    let mut seen = Vec::new();
     move |slab, actions| {
-        let heads = learner.infer(slab.obs())?;
+        slab.observations().copy_into(&mut seen);
+        let heads = learner.infer(&seen)?;
         actions.resize(slab.layout().n_envs() * distribution.action_len(), 0.0);
         let slots = actions.chunks_exact_mut(distribution.action_len());
         for (outputs, slot) in heads.policy.chunks_exact(distribution.outputs()).zip(slots) {

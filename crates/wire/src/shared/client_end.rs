@@ -10,27 +10,27 @@ use super::spin::Spinner;
 use crate::WireError;
 use crate::channel::{ANSWER_LIMIT, Channel};
 use crate::frame::Kind;
+use crate::layout::SlabLayout;
 use crate::message::Sharing;
-use crate::slab::{Slab, SlabLayout};
+use crate::slab::Slab;
 
 /// One session's shared memory.
 #[derive(Debug)]
 pub(crate) struct ClientEnd {
     exchange: Exchange,
-    slab: Mapping,
     number: u32,
     spinner: Spinner,
 }
 
 impl ClientEnd {
-    /// Maps what the server offers; nothing if it offers nothing, or if that is not to be had here: on another
+    /// Maps what the server offers, the slab to be read in place; nothing if it offers nothing, or if that is not to be had here: on another
     /// machine, or in another container.
     pub(crate) fn map(
         sharing: &Sharing,
         descriptors: Vec<OwnedFd>,
         layout: &SlabLayout,
         n_values: usize,
-    ) -> Option<Self> {
+    ) -> Option<(Self, Slab)> {
         let (exchange, slab) = match sharing {
             Sharing::Inline => return None,
             Sharing::Files { exchange, slab } => {
@@ -47,7 +47,7 @@ impl ClientEnd {
         let exchange = Mapping::read_write(exchange, Exchange::bytes(n_values)).ok()?;
         let slab = Mapping::read_only(slab, layout.total_bytes()).ok()?;
         let exchange = Exchange::new(exchange, n_values);
-        Some(Self { exchange, slab, number: 0, spinner: Spinner::new() })
+        Some((Self { exchange, number: 0, spinner: Spinner::new() }, Slab::of_server(layout.clone(), slab)))
     }
 
     /// Posts a step with `actions`, if they are as many as there must be. Others go the long way, where the server
@@ -104,10 +104,5 @@ impl ClientEnd {
             return Err(channel.receive_refusal(header));
         }
         Ok(())
-    }
-
-    /// Copies what lies in shared memory.
-    pub(crate) fn copy_to(&self, slab: &mut Slab) -> Result<(), String> {
-        slab.copy_from(&self.slab)
     }
 }

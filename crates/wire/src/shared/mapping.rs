@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::observations::Observations;
+
 /// A piece of memory that another process may have mapped too.
 #[derive(Debug)]
 pub(crate) struct Mapping {
@@ -65,6 +67,16 @@ impl Mapping {
         for (to, word) in out.iter_mut().zip(words) {
             *to = word.load(Ordering::Relaxed);
         }
+    }
+}
+
+impl Mapping {
+    /// `len` numbers from byte `at` on, a multiple of 4, which only a server writes, and only in its turn.
+    pub(crate) fn observations(&self, at: usize, len: usize) -> Observations<'_> {
+        assert!(at.is_multiple_of(4) && at + 4 * len <= self.bytes, "{at} of {} bytes", self.bytes);
+        // SAFETY: in bounds of a mapping that lives as long as the reference, and aligned, as mappings start at a
+        // page.
+        unsafe { Observations::written_elsewhere(self.start.as_ptr().byte_add(at).cast(), len) }
     }
 }
 

@@ -4,14 +4,15 @@
 //! they tell each other that it is their turn, whether they sleep, and the actions. Nothing in it is trusted:
 //! it is read and written by atomic operations alone, and actions are copied out before they are checked. The
 //! *slab* is the server's to write: its client gets no right to. The server therefore fills it in place; the
-//! client, which could not know whether the server keeps to its turn, copies what it reads.
+//! client, which cannot know whether the server keeps to its turn, copies rewards, ends and records before it
+//! checks them, and lets observations be copied to where they are to go ([`crate::observations`]).
 //!
 //! A side that waits looks at the other's counter for a while and then says that it sleeps; only a side that
 //! said so is sent a frame to wake it. So the death of the other side is the end of the stream, as ever.
 //!
 //! # Layout
 //! - [`platform`]: pieces of memory, as Linux and macOS make them and hand them over.
-//! - [`mapping`]: mapping them: all unsafe code of this crate.
+//! - [`mapping`]: mapping them.
 //! - [`exchange`]: the counters and the actions.
 //! - [`spin`]: waiting awake, for as long as that pays.
 //! - [`client_end`], [`server_end`]: the two sides.

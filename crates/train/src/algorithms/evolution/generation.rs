@@ -20,6 +20,7 @@ pub struct Generation {
     distribution: Distribution,
     outgoing: Outgoing,
     is_playing: Vec<bool>,
+    observations: Vec<f32>,
     outputs: Vec<f32>,
     actions: Vec<f32>,
     /// Return and length so far, environment by environment.
@@ -40,6 +41,7 @@ impl Generation {
             distribution,
             outgoing: Outgoing::new(action_space),
             is_playing: vec![true; n_envs],
+            observations: Vec::new(),
             outputs: vec![0.0; n_envs * space.outputs()],
             actions: vec![0.0; n_envs * distribution.action_len()],
             episodes: vec![(0.0, 0); n_envs],
@@ -70,7 +72,8 @@ impl Generation {
         for _ in 0..limit {
             stop.check()?;
             let seen = (scaling, self.settings.normalize_observation);
-            population.act(env.slab().obs(), &self.is_playing, seen, &mut self.outputs);
+            env.slab().observations().copy_into(&mut self.observations);
+            population.act(&self.observations, &self.is_playing, seen, &mut self.outputs);
             let rows = self.outputs.chunks_exact(self.distribution.outputs());
             for (outputs, action) in rows.zip(self.actions.chunks_exact_mut(self.distribution.action_len())) {
                 self.distribution.mode(outputs, action);
