@@ -81,6 +81,7 @@ fn open(stream: &mut Stream) -> Open {
         trace: choose(2) == 0,
         liquidate_at_end: choose(2) == 0,
         hold_account: choose(4) == 0,
+        batch: [0, 1, 3, 4, N_ENVS, 9][choose(6) as usize],
     }
 }
 
@@ -128,6 +129,7 @@ pub fn decode(number: u64) -> usize {
         seed: 1,
         max_envs: N_ENVS,
         max_sessions: 2,
+        batch: 0,
         cost_kinds: vec!["fee".into()],
         market: None,
     };

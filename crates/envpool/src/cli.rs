@@ -44,6 +44,7 @@ Examples:
   train ppo -- envpool features.parquet --actions position --fill next-close --costs broker.toml
   train ppo -- envpool features.parquet --market nse --test-days 30
   envpool features.parquet --envs 1024 --listen unix:/tmp/envpool.sock
+  envpool features.parquet --envs 1024 --batch 256 --listen unix:/tmp/envpool.sock    step some, think about others
   envpool ping unix:/tmp/envpool.sock --wait 10                    is it there yet?
   envpool bench                                                    how fast is this machine?
   train ppo -- envpool --env ou:rho=0.95,cost=0.1                  a market whose best policy is known";
@@ -88,6 +89,14 @@ pub struct Serve {
     /// Environments in a session by default, and the most that one may have (one a symbol is always allowed).
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub envs: u32,
+
+    /// Environments in one exchange, by default of clients that can take parts of a session [default: all].
+    ///
+    /// With 64 of 256 a client sends the actions of some environments and thinks about others meanwhile, four
+    /// parts in turn: envpool_client.AsyncEnv in Python, Client::send_some in Rust. The bits are the same for
+    /// any batch. Clients that want all environments at once, as train does, have them so all the same.
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub batch: Option<u32>,
 
     /// What an account may do, what that costs, and what it earns.
     #[command(flatten)]

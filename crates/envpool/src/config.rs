@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use cli::UsageError;
 use trading_env::{AnyEnvironment, EpisodeLength, PortfolioRules, Start, StockTradingEnv2Rules};
+use wire::message::MAX_IN_FLIGHT;
 
 use crate::cli::{RuleSet, Serve, StartKind};
 use crate::rules::RuleOptions;
@@ -26,6 +27,8 @@ pub struct Config {
     pub known: Option<AnyEnvironment>,
     /// Environments in a session.
     pub n_envs: u32,
+    /// Environments in one exchange, for clients that leave that to the server; 0 for all of them.
+    pub batch: u32,
     /// The length of training episodes; by the data if none.
     pub episode_length: Option<EpisodeLength>,
     /// Trading dates held out for the test.
@@ -75,6 +78,7 @@ impl Config {
             features: arguments.features.clone(),
             known: known.map_err(|error| usage("--env", &error))?,
             n_envs: arguments.envs,
+            batch: batch(arguments)?,
             episode_length: arguments.episode_len.as_deref().map(parse_length).transpose()?,
             test_days: arguments.test_days,
             validation_days: arguments.validation_days,
@@ -117,6 +121,22 @@ impl Config {
     }
 }
 
+fn batch(arguments: &Serve) -> Result<u32, UsageError> {
+    match arguments.batch {
+        Some(batch) if batch > arguments.envs => Err(UsageError(format!(
+            "--batch {batch}: more than the {} environments of a session (take fewer, or a larger --envs)",
+            arguments.envs
+        ))),
+        Some(batch) if arguments.envs / batch > MAX_IN_FLIGHT => Err(UsageError(format!(
+            "--batch {batch}: a session of {} environments has at most {MAX_IN_FLIGHT} batches (take a batch of at least {})",
+            arguments.envs,
+            arguments.envs / (MAX_IN_FLIGHT + 1) + 1
+        ))),
+        Some(batch) if batch < arguments.envs => Ok(batch),
+        _ => Ok(0),
+    }
+}
+
 fn parse_length(text: &str) -> Result<EpisodeLength, UsageError> {
     match text {
         "session" => Ok(EpisodeLength::Session),
@@ -148,6 +168,8 @@ mod tests {
             (&["--costs", "free"][..], "--costs"),
             (&["--episode-len", "0"], "--episode-len"),
             (&["--episode-len", "week"], "--episode-len"),
+            (&["--envs", "64", "--batch", "65"], "--envs"),
+            (&["--envs", "8194", "--batch", "1"], "a batch of at least 3"),
             (&["--short", "forbid", "--levels=-1,0"], "--levels"),
             (&["--capital", "-5"], "capital"),
             (&["--slippage-bps", "nan"], "slippage"),
@@ -169,6 +191,13 @@ mod tests {
             assert!(error.to_string().contains(named), "{flags:?}: {error}");
             assert!(error.is::<UsageError>(), "{flags:?}");
         }
+    }
+
+    #[test]
+    fn a_batch_of_all_environments_is_none() {
+        let batch = |flags: &[&str]| config(flags).unwrap().batch;
+        assert_eq!((batch(&[]), batch(&["--batch", "256"]), batch(&["--batch", "64"])), (0, 0, 64));
+        assert_eq!(batch(&["--envs", "4096", "--batch", "1"]), 1);
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub fn write(served: &Served, out: &mut impl Write) -> io::Result<()> {
         ActionSpace::Discrete { levels, .. } => writeln!(out, "actions       target positions {levels:?}")?,
         ActionSpace::Box { low, high } => writeln!(out, "actions       from {low:?} to {high:?}")?,
     }
-    writeln!(out, "sessions      up to {} environments each, seed {}", spec.max_envs, spec.seed)
+    let batch = if spec.batch == 0 { String::new() } else { format!(", {} at a time", spec.batch) };
+    writeln!(out, "sessions      up to {} environments each{batch}, seed {}", spec.max_envs, spec.seed)
 }
 
 fn write_market(market: &Market, served: &Served, out: &mut impl Write) -> io::Result<()> {
@@ -122,7 +123,7 @@ mod tests {
     #[test]
     fn a_page_says_days_rules_and_provenance() {
         let mut page = Vec::new();
-        write(&served(&["--market", "nse", "--test-days", "4"]), &mut page).unwrap();
+        write(&served(&["--market", "nse", "--test-days", "4", "--batch", "32"]), &mut page).unwrap();
         let page = String::from_utf8(page).unwrap();
         for expected in [
             "test          4 days, 2025-01-17 to 2025-01-20",
@@ -131,6 +132,7 @@ mod tests {
             "square-off yes",
             "SYM0 (200 rows) SYM1 (200 rows)",
             "target positions [-1.0, 0.0, 1.0]",
+            "up to 256 environments each, 32 at a time, seed 1",
         ] {
             assert!(page.contains(expected), "no {expected:?} in\n{page}");
         }

@@ -62,6 +62,7 @@ impl Served {
             seed: config.seed,
             max_envs: config.n_envs,
             max_sessions: MAX_SESSIONS,
+            batch: config.batch,
             cost_kinds: cost_kinds(),
             market: None,
         };
@@ -113,6 +114,7 @@ impl Served {
             // A held-out evaluation plays one environment a symbol.
             max_envs: config.n_envs.max(n_symbols),
             max_sessions: MAX_SESSIONS,
+            batch: config.batch,
             cost_kinds: cost_kinds(),
             market: Some(market),
         };

@@ -20,10 +20,11 @@ pub enum Kind {
     Hello = 1,
     /// Client: [`crate::message::Open`].
     Open = 2,
-    /// Client: empty for all environments, or a byte an environment that is 1 where it is to be reset.
+    /// Client: empty for all environments, or a byte an environment that is 1 where it is to be reset. In a session
+    /// of partial batches the environments' numbers come first.
     Reset = 3,
     /// Client: raw actions, `i32` for discrete and `f32` for continuous action spaces; empty where they lie in
-    /// shared memory.
+    /// shared memory. In a session of partial batches the environments' numbers come first.
     Step = 4,
     /// Client: empty.
     Close = 5,

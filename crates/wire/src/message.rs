@@ -14,13 +14,19 @@ pub const CAN_MAP_DESCRIPTORS: u64 = 2;
 /// A client that can read and write shared memory in a sequentially consistent order, and so post requests
 /// there. Another one sends a frame for each and waits for a frame.
 pub const CAN_POST: u64 = 4;
+/// A client that can have requests name some of a session's environments. Its [`Open`] is one field longer:
+/// [`Open::batch`].
+pub const CAN_BATCH: u64 = 8;
+
+/// The most requests of one session that may be in flight: `n_envs / batch` must not be more.
+pub const MAX_IN_FLIGHT: u32 = 4096;
 
 /// The client's first message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Name and version of the client, for logs.
     pub client: String,
-    /// What the client can do: [`CAN_MAP_FILES`], [`CAN_MAP_DESCRIPTORS`], [`CAN_POST`].
+    /// What the client can do: [`CAN_MAP_FILES`], [`CAN_MAP_DESCRIPTORS`], [`CAN_POST`], [`CAN_BATCH`].
     pub capabilities: u64,
 }
 
@@ -112,6 +118,10 @@ pub struct Open {
     /// discrete actions whatever the action space: 0 stays out, 1 is fully invested. For the baselines that
     /// do not depend on what the policy may do.
     pub hold_account: bool,
+    /// How many environments a request names and its answer describes, so that the server steps some while the
+    /// client thinks about others; 0, or `n_envs`, for all of them at once. Sent where both sides know of it.
+    #[serde(skip)]
+    pub batch: u32,
 }
 
 impl Open {
@@ -127,6 +137,7 @@ impl Open {
             trace: false,
             liquidate_at_end: false,
             hold_account: false,
+            batch: 0,
         }
     }
 
@@ -141,6 +152,47 @@ impl Open {
             liquidate_at_end: true,
             ..Self::training(n_envs, 0)
         }
+    }
+
+    /// Whether a request names some of the environments, and not all.
+    pub fn is_partial(&self) -> bool {
+        self.batch != 0 && self.batch != self.n_envs
+    }
+
+    /// How many environments an answer describes.
+    pub fn n_rows(&self) -> u32 {
+        if self.batch == 0 { self.n_envs } else { self.batch }
+    }
+
+    /// How many requests may be in flight at once: as many as can name environments that no other one names.
+    pub fn max_in_flight(&self) -> u32 {
+        self.n_envs.checked_div(self.n_rows()).unwrap_or(1).max(1)
+    }
+
+    /// The message's bytes between sides that have agreed on `capabilities`.
+    ///
+    /// # Errors
+    /// If it asks for partial batches and they are not among them.
+    pub fn encode(&self, capabilities: u64) -> Result<Vec<u8>, String> {
+        if capabilities & CAN_BATCH != 0 {
+            return encode(&(self, self.batch));
+        }
+        if self.is_partial() {
+            return Err("a server without partial batches (install both from one release)".into());
+        }
+        encode(self)
+    }
+
+    /// The message that `bytes` are between sides that have agreed on `capabilities`.
+    ///
+    /// # Errors
+    /// If they are not exactly one.
+    pub fn decode(bytes: &[u8], capabilities: u64) -> Result<Self, String> {
+        if capabilities & CAN_BATCH == 0 {
+            return decode(bytes);
+        }
+        let (open, batch) = decode::<(Self, u32)>(bytes)?;
+        Ok(Self { batch, ..open })
     }
 }
 
@@ -255,6 +307,21 @@ mod tests {
         let bytes = encode(&hello).unwrap();
         assert_eq!(bytes, [2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 3, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(decode::<Hello>(&bytes).unwrap(), hello);
+    }
+
+    #[test]
+    fn an_open_has_its_batch_where_both_sides_know_of_batches() {
+        let open = Open { batch: 64, ..Open::training(256, 7) };
+        assert!(open.encode(0).unwrap_err().contains("partial batches"));
+        let (old, new) = (Open::training(256, 7).encode(0).unwrap(), open.encode(CAN_BATCH).unwrap());
+        assert_eq!((&new[..old.len()], &new[old.len()..]), (&old[..], &[64, 0, 0, 0][..]));
+        assert_eq!(Open::decode(&new, CAN_BATCH | CAN_POST).unwrap(), open);
+        assert_eq!(Open::decode(&old, CAN_POST).unwrap(), Open::training(256, 7));
+        assert!(Open::decode(&old, CAN_BATCH).is_err() && Open::decode(&new, 0).is_err());
+        assert_eq!((open.is_partial(), open.n_rows(), open.max_in_flight()), (true, 64, 4));
+        let all = Open { batch: 256, ..open.clone() };
+        assert_eq!((all.is_partial(), all.n_rows(), all.max_in_flight()), (false, 256, 1));
+        assert_eq!(Open { batch: 100, ..open }.max_in_flight(), 2);
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub struct Spec {
     pub max_envs: u32,
     /// The most sessions that one client may have open.
     pub max_sessions: u32,
+    /// How many environments one exchange should be about where a client can have it so: its default for
+    /// [`crate::Open::batch`]. 0: all of them.
+    #[serde(default)]
+    pub batch: u32,
     /// The kinds of costs, in the order of every list of costs: `brokerage`, `stt`, …, `slippage`.
     #[serde(default)]
     pub cost_kinds: Vec<String>,
