@@ -16,6 +16,7 @@ use train::algorithms::openes::OpenEsConfig;
 use train::algorithms::task::{Listener, Memory, Task, UpdateReport};
 use train::networks::device::Placement;
 use train::networks::learner::Policy;
+use train::networks::lent::Lent;
 use train::networks::network::{Activation, Distribution, NetworkShape};
 use train::networks::torch::TorchLearner;
 use train::training::stop::Stop;
@@ -32,7 +33,7 @@ struct Watch {
 }
 
 impl Listener for Watch {
-    fn begun(&mut self, _: &mut dyn VecEnv, _: &mut dyn Policy, _: Memory) -> Result<()> {
+    fn begun(&mut self, _: &mut dyn VecEnv, _: &mut dyn Policy, _: Memory<Lent>) -> Result<()> {
         Ok(())
     }
 
@@ -41,7 +42,7 @@ impl Listener for Watch {
         report: &UpdateReport<'_>,
         _: &mut dyn VecEnv,
         _: &mut dyn Policy,
-        _: Memory,
+        _: Memory<Lent>,
     ) -> Result<()> {
         let times = report.times;
         let seconds = (times.environment + times.inference + times.update).as_secs_f64();

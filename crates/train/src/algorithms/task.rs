@@ -13,6 +13,7 @@ use wire::spec::ActionSpace;
 
 use crate::algorithms::env::VecEnv;
 use crate::networks::learner::{Learner, OptimiserState, Policy};
+use crate::networks::lent::Lent;
 use crate::training::stop::Stop;
 
 /// What a run lends to an algorithm.
@@ -44,11 +45,12 @@ pub struct Start {
     pub memory: Memory,
 }
 
-/// What an algorithm needs beside the policy's parameters to go on as if it had never stopped.
+/// What an algorithm needs beside the policy's parameters to go on as if it had never stopped; on loan from a
+/// training that goes on.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Memory {
+pub struct Memory<V = Vec<f32>> {
     /// Long vectors by name, such as the moments of Adam.
-    pub vectors: BTreeMap<String, Vec<f32>>,
+    pub vectors: BTreeMap<String, V>,
     /// Everything else.
     pub values: Value,
 }
@@ -85,7 +87,7 @@ pub trait Listener {
     ///
     /// # Errors
     /// If the environments or the device fail.
-    fn begun(&mut self, env: &mut dyn VecEnv, policy: &mut dyn Policy, memory: Memory) -> Result<()>;
+    fn begun(&mut self, env: &mut dyn VecEnv, policy: &mut dyn Policy, memory: Memory<Lent>) -> Result<()>;
 
     /// An update was made. The policy may be tried; it must be left as it is.
     ///
@@ -96,7 +98,7 @@ pub trait Listener {
         report: &UpdateReport<'_>,
         env: &mut dyn VecEnv,
         policy: &mut dyn Policy,
-        memory: Memory,
+        memory: Memory<Lent>,
     ) -> Result<()>;
 }
 
@@ -122,15 +124,14 @@ impl Task<'_> {
 const FIRST_MOMENT: &str = "first_moment";
 const SECOND_MOMENT: &str = "second_moment";
 
-impl Memory {
+impl Memory<Lent> {
     /// What a learner with Adam and `values` need.
     ///
     /// # Errors
-    /// If the device fails, or a value cannot be written as JSON.
+    /// If a value cannot be written as JSON.
     pub fn of(learner: &dyn Learner, values: &impl Serialize) -> Result<Self> {
-        let OptimiserState { first_moment, second_moment, steps: _ } = learner.optimiser()?;
-        let moments = [(FIRST_MOMENT, first_moment), (SECOND_MOMENT, second_moment)];
-        let vectors = moments.map(|(name, values)| (name.to_owned(), values)).into();
+        let names = [FIRST_MOMENT, SECOND_MOMENT].map(str::to_owned);
+        let vectors = names.into_iter().zip(learner.lend_moments()).collect();
         Ok(Self { vectors, values: serde_json::to_value(values)? })
     }
 }
@@ -162,7 +163,7 @@ pub(crate) mod tests {
     pub struct Deaf;
 
     impl Listener for Deaf {
-        fn begun(&mut self, _: &mut dyn VecEnv, _: &mut dyn Policy, _: Memory) -> Result<()> {
+        fn begun(&mut self, _: &mut dyn VecEnv, _: &mut dyn Policy, _: Memory<Lent>) -> Result<()> {
             Ok(())
         }
 
@@ -171,7 +172,7 @@ pub(crate) mod tests {
             _: &UpdateReport<'_>,
             _: &mut dyn VecEnv,
             _: &mut dyn Policy,
-            _: Memory,
+            _: Memory<Lent>,
         ) -> Result<()> {
             Ok(())
         }

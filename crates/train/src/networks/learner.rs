@@ -6,6 +6,8 @@ use std::ops::AddAssign;
 
 use anyhow::Result;
 
+use crate::networks::lent::Lent;
+
 /// What both networks put out for some observations.
 #[derive(Debug, Clone, Copy)]
 pub struct Heads<'a> {
@@ -96,6 +98,9 @@ pub trait Policy {
     /// If the device fails.
     fn parameters(&self) -> Result<Vec<f32>>;
 
+    /// The same, to be copied by another thread; nothing changes them before.
+    fn lend_parameters(&self) -> Lent;
+
     /// Replaces all parameters.
     ///
     /// # Errors
@@ -122,6 +127,9 @@ pub trait Learner: Policy {
     /// # Errors
     /// If the device fails.
     fn optimiser(&self) -> Result<OptimiserState>;
+
+    /// Its first and its second moment, to be copied by another thread; nothing changes them before.
+    fn lend_moments(&self) -> [Lent; 2];
 
     /// Replaces the optimiser's state.
     ///

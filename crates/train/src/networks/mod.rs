@@ -5,10 +5,11 @@
 //! - [`network`]: shapes, places and first values of the parameters; [`policy`]: distributions over actions.
 //! - [`torch`]: the learner that stands on libtorch; [`device`]: where it can live; [`measure`]: where it is
 //!   fastest.
-//! - [`aligned`]: memory that starts on a cache line.
+//! - [`aligned`]: memory that starts on a cache line; [`lent`]: parameters that another thread copies.
 pub mod aligned;
 pub mod device;
 pub mod learner;
+pub mod lent;
 pub mod measure;
 pub mod network;
 pub mod policy;

@@ -78,6 +78,8 @@ pub struct Training {
     pub time_split: TimeSplit,
     /// The longest that the loop stood still for a checkpoint, in milliseconds.
     pub longest_checkpoint_stall_ms: f64,
+    /// The same of the usual update.
+    pub median_checkpoint_stall_ms: f64,
     /// How the policy was chosen; none where the last one was taken.
     pub validation: Option<Validation>,
     /// Everything that decided the run.
@@ -263,6 +265,7 @@ impl Report {
             put("steps_per_second", training.steps_per_second().into());
             put("time_split", serde_json::to_value(training.time_split)?);
             put("longest_checkpoint_stall_ms", training.longest_checkpoint_stall_ms.into());
+            put("median_checkpoint_stall_ms", training.median_checkpoint_stall_ms.into());
             put("validation", serde_json::to_value(&training.validation)?);
             put("config", serde_json::to_value(&training.config)?);
         }

@@ -206,6 +206,7 @@ pub(crate) mod tests {
                 seconds: 10.0,
                 time_split: split,
                 longest_checkpoint_stall_ms: 0.5,
+                median_checkpoint_stall_ms: 0.25,
                 validation: None,
                 config,
             }),

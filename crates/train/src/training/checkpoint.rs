@@ -6,7 +6,9 @@
 //!
 //! # Layout
 //! - [`tensors`]: safetensors files.
+//! - [`keeper`]: the thread that copies what is to be written.
 //! - [`writer`]: the thread that writes, and which checkpoints are kept.
+pub mod keeper;
 mod tensors;
 pub mod writer;
 

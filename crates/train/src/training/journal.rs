@@ -1,8 +1,9 @@
 //! What goes on beside the learning, whatever the algorithm: metrics, checkpoints, looks at the validation
 //! days, progress, and the clock.
 //!
-//! After every update the journal holds a checkpoint in memory, so that whatever ends the training, be it a
-//! signal, a server that has gone or a full disk, what was learnt up to the last whole update is written.
+//! After every update the journal has a checkpoint put into memory, so that whatever ends the training, be it a
+//! signal, a server that has gone or a full disk, what was learnt up to the last whole update is written. The
+//! training lends its numbers for that and goes on; another thread copies them.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,9 @@ use crate::config::Config;
 use crate::judgement::evaluate;
 use crate::judgement::origin::Origin;
 use crate::networks::learner::Policy;
+use crate::networks::lent::Lent;
 use crate::report::{TimeSplit, Training};
+use crate::training::checkpoint::keeper::{Keeper, Kept, Unkept};
 use crate::training::checkpoint::writer::Writer;
 use crate::training::checkpoint::{self, Checkpoint, Fixed, State};
 use crate::training::metrics::{Clocks, Metrics};
@@ -48,10 +51,13 @@ pub struct Journal<'a> {
     /// Updates and steps made before this part.
     made_before: (u64, u64),
     split: TimeSplit,
-    longest_stall: Duration,
+    stalls: Stalls,
     saved: (u64, Instant),
     choice: Option<Choice>,
-    latest: Option<Arc<Checkpoint>>,
+    keeper: Keeper,
+    latest: Option<Arc<Kept>>,
+    /// The one before, which is copied over next.
+    previous: Option<Arc<Kept>>,
 }
 
 /// The end of a training.
@@ -102,10 +108,12 @@ impl<'a> Journal<'a> {
             seconds_before: state.map_or(0.0, |state| state.seconds),
             made_before: state.map_or((0, 0), |state| (state.update, state.timesteps)),
             split: state.map_or_else(TimeSplit::default, |state| state.time_split),
-            longest_stall: Duration::ZERO,
+            stalls: Stalls::default(),
             saved: (0, Instant::now()),
             choice,
+            keeper: Keeper::start()?,
             latest: None,
+            previous: None,
         })
     }
 
@@ -113,32 +121,34 @@ impl<'a> Journal<'a> {
         self.seconds_before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// Keeps in memory what going on after `update` needs.
+    /// Has what going on after `update` needs put into memory.
     fn keep(
         &mut self,
         (update, timesteps): (u64, u64),
         env: &mut dyn VecEnv,
         policy: &dyn Policy,
-        memory: Memory,
+        mut memory: Memory<Lent>,
     ) -> Result<()> {
         let state = State {
             seed: self.config.seed,
             update,
             timesteps,
             origin: self.origin.clone(),
-            algorithm: memory.values,
+            algorithm: memory.values.take(),
             episodes: self.metrics.episodes().clone(),
             validation: self.choice.as_ref().map_or_else(Vec::new, |choice| choice.scores().to_vec()),
             seconds: self.seconds(),
             time_split: self.split,
         };
-        self.latest = Some(Arc::new(Checkpoint {
+        let unkept = Unkept {
             fixed: Arc::clone(&self.fixed),
-            parameters: policy.parameters()?,
-            vectors: memory.vectors,
+            parameters: policy.lend_parameters(),
+            memory,
             state,
             environments: env.snapshot()?,
-        }));
+        };
+        let latest = self.keeper.keep(unkept, self.previous.take());
+        self.previous = self.latest.replace(latest);
         Ok(())
     }
 
@@ -156,7 +166,7 @@ impl<'a> Journal<'a> {
             taken
         });
         if taken && writer.offer(latest.clone(), false) {
-            self.saved = (latest.state.timesteps, Instant::now());
+            self.saved = (latest.timesteps(), Instant::now());
         }
         writer.faults().iter().for_each(|fault| self.warn(fault));
     }
@@ -200,7 +210,7 @@ impl<'a> Journal<'a> {
 
     /// Where the latest checkpoint is written.
     pub fn latest_path(&self) -> PathBuf {
-        let timesteps = self.latest.as_ref().map_or(0, |latest| latest.state.timesteps);
+        let timesteps = self.latest.as_ref().map_or(0, |latest| latest.timesteps());
         checkpoint::path(&self.run, timesteps)
     }
 
@@ -216,11 +226,17 @@ impl<'a> Journal<'a> {
     pub fn finish(&mut self) -> Result<Ended> {
         self.progress.finish();
         let learnt = Instant::now();
-        let last = self.latest.clone().context("the training has not begun")?;
+        let latest = self.latest.clone().context("the training has not begun")?;
+        let (kept, last) = match (latest.wait(), &self.previous) {
+            (Ok(last), _) => (latest, last),
+            (Err(_), Some(previous)) => (previous.clone(), previous.wait()?),
+            (Err(error), None) => return Err(error),
+        };
+        self.latest = Some(kept.clone());
         let mut path = self.latest_path();
         if let Some(writer) = self.writer.take() {
             let best = self.choice.as_ref().and_then(Choice::unwritten).cloned();
-            writer.finish(best, last.clone()).iter().for_each(|fault| self.warn(fault));
+            writer.finish(best, kept).iter().for_each(|fault| self.warn(fault));
         }
         self.split.waiting += learnt.elapsed().as_secs_f64();
         let outcome = self.choice.as_ref().and_then(Choice::outcome);
@@ -228,20 +244,44 @@ impl<'a> Journal<'a> {
             timesteps: last.state.timesteps,
             seconds: self.seconds(),
             time_split: self.split,
-            longest_checkpoint_stall_ms: self.longest_stall.as_secs_f64() * 1e3,
+            longest_checkpoint_stall_ms: self.stalls.longest_ms(),
+            median_checkpoint_stall_ms: self.stalls.median_ms(),
             validation: outcome.as_ref().map(|(_, validation)| validation.clone()),
             config: self.config.clone(),
         };
-        let judged = outcome.map_or(last, |(best, validation)| {
-            path.set_file_name(validation.best_timesteps.to_string());
-            best.clone()
-        });
+        let judged = match outcome {
+            None => last,
+            Some((best, validation)) => {
+                path.set_file_name(validation.best_timesteps.to_string());
+                best.wait()?
+            }
+        };
         Ok(Ended { training, judged: (judged, path) })
     }
 }
 
+/// How long the training stood still for its checkpoints.
+#[derive(Debug, Default)]
+struct Stalls(Vec<f32>);
+
+impl Stalls {
+    fn note(&mut self, stall: Duration) {
+        self.0.push(stall.as_secs_f32() * 1e3);
+    }
+
+    fn longest_ms(&self) -> f64 {
+        self.0.iter().copied().fold(0.0, f32::max).into()
+    }
+
+    fn median_ms(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f32::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0).into()
+    }
+}
+
 impl Listener for Journal<'_> {
-    fn begun(&mut self, env: &mut dyn VecEnv, policy: &mut dyn Policy, memory: Memory) -> Result<()> {
+    fn begun(&mut self, env: &mut dyn VecEnv, policy: &mut dyn Policy, memory: Memory<Lent>) -> Result<()> {
         self.keep(self.made_before, env, policy, memory)?;
         // Where a resumed training stands is written already, and the writer leaves it as it is.
         self.save();
@@ -253,7 +293,7 @@ impl Listener for Journal<'_> {
         report: &UpdateReport<'_>,
         env: &mut dyn VecEnv,
         policy: &mut dyn Policy,
-        memory: Memory,
+        memory: Memory<Lent>,
     ) -> Result<()> {
         self.split.environment += report.times.environment.as_secs_f64();
         self.split.inference += report.times.inference.as_secs_f64();
@@ -280,7 +320,7 @@ impl Listener for Journal<'_> {
         if is_best || self.is_due(report.timesteps) {
             self.save();
         }
-        self.longest_stall = self.longest_stall.max(begun.elapsed());
+        self.stalls.note(begun.elapsed());
         self.split.checkpoint += begun.elapsed().as_secs_f64();
         Ok(())
     }

@@ -9,6 +9,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use wire::spec::{Days, Market};
 
+use crate::training::checkpoint::keeper::Kept;
 use crate::training::checkpoint::{self, Checkpoint};
 
 /// What a policy earned on the validation days.
@@ -40,7 +41,7 @@ pub struct Choice {
     days: Days,
     every: u64,
     scores: Vec<Score>,
-    best: Option<(Score, Arc<Checkpoint>)>,
+    best: Option<(Score, Arc<Kept>)>,
     unwritten: bool,
 }
 
@@ -69,7 +70,7 @@ impl Choice {
             .reduce(|best, score| if score.total_return > best.total_return { score } else { best });
         if let Some(best) = first_of_the_best {
             let path = checkpoint::path(run, best.timesteps);
-            self.best = Some((best, Arc::new(Checkpoint::read(&path)?)));
+            self.best = Some((best, Arc::new(Kept::ready(Checkpoint::read(&path)?))));
             // A kill may have come between the checkpoint and the link to it.
             checkpoint::writer::point(&path)?;
         }
@@ -94,15 +95,15 @@ impl Choice {
     }
 
     /// Keeps the checkpoint of the policy that was noted last.
-    pub fn keep(&mut self, checkpoint: impl Into<Arc<Checkpoint>>) {
+    pub fn keep(&mut self, checkpoint: Arc<Kept>) {
         if let Some(&score) = self.scores.last() {
-            self.best = Some((score, checkpoint.into()));
+            self.best = Some((score, checkpoint));
             self.unwritten = true;
         }
     }
 
     /// The best checkpoint, if it is still to be written.
-    pub fn unwritten(&self) -> Option<&Arc<Checkpoint>> {
+    pub fn unwritten(&self) -> Option<&Arc<Kept>> {
         self.best.as_ref().filter(|_| self.unwritten).map(|(_, checkpoint)| checkpoint)
     }
 
@@ -112,7 +113,7 @@ impl Choice {
     }
 
     /// The best policy, and what there is to tell of the choice; none before the first look.
-    pub fn outcome(&self) -> Option<(&Arc<Checkpoint>, Validation)> {
+    pub fn outcome(&self) -> Option<(&Arc<Kept>, Validation)> {
         let (score, checkpoint) = self.best.as_ref()?;
         let told = Validation {
             days: self.days,
@@ -140,14 +141,14 @@ mod tests {
         {
             assert_eq!(choice.note(Score { timesteps, total_return }), is_best, "after {timesteps}");
             if is_best {
-                choice.keep(checkpoint(timesteps));
-                assert_eq!(choice.unwritten().map(|checkpoint| checkpoint.state.timesteps), Some(timesteps));
+                choice.keep(Arc::new(Kept::ready(checkpoint(timesteps))));
+                assert_eq!(choice.unwritten().map(|checkpoint| checkpoint.timesteps()), Some(timesteps));
                 choice.written();
             }
             assert!(choice.unwritten().is_none());
         }
         let (best, told) = choice.outcome().unwrap();
-        assert_eq!((best.state.timesteps, told.best_timesteps, told.best_total_return), (20, 20, 0.03));
+        assert_eq!((best.timesteps(), told.best_timesteps, told.best_total_return), (20, 20, 0.03));
         assert_eq!(told.scores.len(), 4);
     }
 

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::algorithms::task::{Memory, Task, UpdateReport};
 use crate::networks::learner::Policy;
+use crate::networks::lent::Lent;
 use crate::networks::network::NetworkShape;
 use generation::Generation;
 use normaliser::{Normaliser, Scaling};
@@ -184,9 +185,9 @@ fn show(space: &Space, centre: &[f32], normaliser: &Normaliser, policy: &mut dyn
     policy.set_parameters(&parameters)
 }
 
-fn memory(centre: &[f32], strategy: &mut dyn Strategy, state: &State) -> Result<Memory> {
-    let own = strategy.kept().into_iter().map(|(name, values)| (name.to_owned(), values.clone()));
-    let vectors = own.chain([(CENTRE.to_owned(), centre.to_vec())]).collect();
+fn memory(centre: &[f32], strategy: &mut dyn Strategy, state: &State) -> Result<Memory<Lent>> {
+    let own = strategy.kept().into_iter().map(|(name, values)| (name.to_owned(), values.clone().into()));
+    let vectors = own.chain([(CENTRE.to_owned(), centre.to_vec().into())]).collect();
     Ok(Memory { vectors, values: serde_json::to_value(state)? })
 }
 

@@ -45,6 +45,11 @@ impl Adam {
         written(flat.f_add_(&self.scratch))
     }
 
+    /// The first and the second moment.
+    pub fn moments(&self) -> [&Tensor; 2] {
+        [&self.first_moment, &self.second_moment]
+    }
+
     /// A copy of moments and counter.
     pub fn state(&self) -> Result<OptimiserState> {
         let (first_moment, second_moment) =

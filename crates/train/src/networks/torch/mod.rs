@@ -16,6 +16,7 @@ use tch::Tensor;
 
 use crate::networks::device::Placement;
 use crate::networks::learner::{HeadLoss, Heads, Learner, LossSums, OptimiserState, Policy};
+use crate::networks::lent::{Lent, Loans};
 use crate::networks::network::{Layout, NetworkShape};
 use adam::Adam;
 use part::Part;
@@ -25,6 +26,8 @@ pub struct TorchLearner {
     layout: Layout,
     flat: Tensor,
     adam: Adam,
+    /// Of parameters and moments.
+    loans: Loans,
     parts: Vec<Part>,
     /// Replicas that act elsewhere than where the networks learn.
     away: Option<Away>,
@@ -75,6 +78,7 @@ impl TorchLearner {
             layout,
             flat,
             adam,
+            loans: Loans::default(),
             parts,
             away,
             placement,
@@ -85,6 +89,16 @@ impl TorchLearner {
         };
         learner.read_log_deviation()?;
         Ok(learner)
+    }
+
+    /// The numbers of `tensor`, one of those that [`TorchLearner::loans`] are of.
+    fn lend(&self, tensor: &Tensor) -> Lent {
+        let (tensor, loan) = (tensor.shallow_clone(), self.loans.begin());
+        Lent::new(tensor.numel(), move |values| {
+            let copied = place::read(&tensor, values);
+            drop((tensor, loan));
+            copied
+        })
     }
 
     /// The parameters have changed.
@@ -165,7 +179,12 @@ impl Policy for TorchLearner {
         place::download(&self.flat)
     }
 
+    fn lend_parameters(&self) -> Lent {
+        self.lend(&self.flat)
+    }
+
     fn set_parameters(&mut self, parameters: &[f32]) -> Result<()> {
+        self.loans.wait_until_returned();
         place::overwrite(&mut self.flat, parameters)?;
         self.changed()
     }
@@ -199,6 +218,7 @@ impl Learner for TorchLearner {
         if norm > max_norm {
             written(gradient.f_mul_scalar_(max_norm / norm))?;
         }
+        self.loans.wait_until_returned();
         self.adam.step(&mut self.flat, gradient, learning_rate)?;
         self.changed()?;
         Ok(norm)
@@ -208,7 +228,12 @@ impl Learner for TorchLearner {
         self.adam.state()
     }
 
+    fn lend_moments(&self) -> [Lent; 2] {
+        self.adam.moments().map(|moment| self.lend(moment))
+    }
+
     fn set_optimiser(&mut self, state: &OptimiserState) -> Result<()> {
+        self.loans.wait_until_returned();
         self.adam.set_state(state)
     }
 }
@@ -374,6 +399,21 @@ mod tests {
                 );
             }
         }
+        // What is lent is what stands now, however long the copy takes.
+        let ([first, second], now) = (learner.lend_moments(), learner.optimiser().unwrap());
+        let lent = std::thread::spawn(move || {
+            let mut moments = [Vec::new(), Vec::new()];
+            let copied = first.copy_to(&mut moments[0]).and_then(|()| second.copy_to(&mut moments[1]));
+            copied.map(|()| moments)
+        });
+        learner
+            .set_optimiser(&OptimiserState {
+                steps: now.steps,
+                ..self::learner(&shape, 1).optimiser().unwrap()
+            })
+            .unwrap();
+        assert_eq!(lent.join().unwrap().unwrap(), [now.first_moment.clone(), now.second_moment.clone()]);
+        learner.set_optimiser(&now).unwrap();
         // A saved state goes on as the original does.
         let mut other = self::learner(&shape, 1);
         other.set_parameters(&learner.parameters().unwrap()).unwrap();

@@ -44,8 +44,13 @@ pub fn zeros_like(tensor: &Tensor) -> Result<Tensor> {
 /// The numbers of a tensor on any device.
 pub fn download(tensor: &Tensor) -> Result<Vec<f32>> {
     let mut values = vec![0.0_f32; tensor.numel()];
-    tensor.f_copy_data(&mut values, tensor.numel())?;
+    read(tensor, &mut values)?;
     Ok(values)
+}
+
+/// Copies the numbers of a tensor on any device into `values`, of which there are as many.
+pub fn read(tensor: &Tensor, values: &mut [f32]) -> Result<()> {
+    Ok(tensor.f_copy_data(values, tensor.numel())?)
 }
 
 /// Overwrites a vector on any device.

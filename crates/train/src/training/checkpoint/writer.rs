@@ -1,4 +1,4 @@
-//! Writes checkpoints on a thread of its own, so that the training loop only pays for a copy of the numbers.
+//! Writes checkpoints on a thread of its own, so that the training waits for no disk.
 
 use std::fs;
 use std::path::Path;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{BEST, Checkpoint, list};
+use super::keeper::Kept;
+use super::{BEST, list};
 
-/// A checkpoint to be written, and whether it is the best so far. It is shared with the training, which copies its
-/// numbers once.
-type Job = (Arc<Checkpoint>, bool);
+/// A checkpoint to be written, and whether it is the best so far.
+type Job = (Arc<Kept>, bool);
 
 /// Writes checkpoints on a thread of its own, and forgets all but the newest, the first and the best, which
 /// the link `checkpoints/best` points to.
@@ -37,9 +37,11 @@ impl Writer {
         let (tell, faults) = sync_channel(64);
         let run = run.to_owned();
         let work = move || {
-            for (checkpoint, is_best) in checkpoints {
-                let written =
-                    checkpoint.write(&run).and_then(|path| if is_best { point(&path) } else { Ok(()) });
+            for (kept, is_best) in checkpoints {
+                let written = kept.wait().and_then(|checkpoint| checkpoint.write(&run));
+                // Its memory can be copied over again.
+                drop(kept);
+                let written = written.and_then(|path| if is_best { point(&path) } else { Ok(()) });
                 let outcome = written.map(|()| forget_old(&run, keep));
                 if let Err(error) = outcome {
                     // A reader that is far behind has heard the same before.
@@ -53,8 +55,8 @@ impl Writer {
 
     /// Hands over a checkpoint to be written. If the disk is so slow that two others are still waiting, this
     /// one is dropped rather than waited for; returns whether it was taken.
-    pub fn offer(&self, checkpoint: impl Into<Arc<Checkpoint>>, is_best: bool) -> bool {
-        let sent = self.queue.as_ref().map(|queue| queue.try_send((checkpoint.into(), is_best)));
+    pub fn offer(&self, kept: Arc<Kept>, is_best: bool) -> bool {
+        let sent = self.queue.as_ref().map(|queue| queue.try_send((kept, is_best)));
         !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))))
     }
 
@@ -65,9 +67,9 @@ impl Writer {
 
     /// Writes the best checkpoint, if it is still to be written, and the last one, waits for all of them, and
     /// returns what went wrong.
-    pub fn finish(mut self, best: Option<Arc<Checkpoint>>, last: impl Into<Arc<Checkpoint>>) -> Vec<String> {
+    pub fn finish(mut self, best: Option<Arc<Kept>>, last: Arc<Kept>) -> Vec<String> {
         let deadline = Instant::now() + LAST_WRITE_LIMIT;
-        for job in best.map(|best| (best, true)).into_iter().chain([(last.into(), false)]) {
+        for job in best.map(|best| (best, true)).into_iter().chain([(last, false)]) {
             let mut waiting = Some(job);
             while let (Some(job), Some(queue)) = (waiting.take(), &self.queue) {
                 match queue.try_send(job) {
@@ -127,7 +129,11 @@ fn forget_old(run: &Path, keep: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::training::checkpoint::tests::checkpoint;
+    use crate::training::checkpoint::Checkpoint;
+
+    fn checkpoint(timesteps: u64) -> Arc<Kept> {
+        Arc::new(Kept::ready(crate::training::checkpoint::tests::checkpoint(timesteps)))
+    }
 
     #[test]
     fn the_writer_keeps_the_first_and_the_newest() {
@@ -164,8 +170,7 @@ mod tests {
         // The last may be the best, and is then written under one name only.
         write(&[40], &[40], 40);
         assert_eq!((steps(), judged()), (vec![0, 30, 40], 40));
-        let faults =
-            Writer::start(run.path(), 1).unwrap().finish(Some(checkpoint(50).into()), checkpoint(60));
+        let faults = Writer::start(run.path(), 1).unwrap().finish(Some(checkpoint(50)), checkpoint(60));
         assert_eq!((faults, steps(), judged()), (vec![], vec![0, 50, 60], 50));
     }
 
