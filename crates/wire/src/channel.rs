@@ -1,6 +1,8 @@
 //! The client's byte stream: frames out and in with an end to every wait, and the process at the other end
 //! where it is ours.
 
+use std::cell::Cell;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -20,6 +22,10 @@ use crate::{WireError, wait};
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server that was told to go may take before it is killed.
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
+/// How long a server may still take to answer once the caller has been asked to stop.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a caller that waits looks whether it was asked to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The two directions of a connection, and the process at the other end if it is ours.
 #[derive(Debug)]
@@ -28,6 +34,7 @@ pub(crate) struct Channel {
     writer: Option<File>,
     child: Option<Child>,
     peer: String,
+    hurry: Hurry,
 }
 
 impl Channel {
@@ -39,7 +46,12 @@ impl Channel {
     ) -> Result<Self, WireError> {
         wait::set_nonblocking(&reader)?;
         wait::set_nonblocking(&writer)?;
-        Ok(Self { reader, writer: Some(writer), child, peer })
+        Ok(Self { reader, writer: Some(writer), child, peer, hurry: Hurry::default() })
+    }
+
+    /// Gives up waiting soon after `asked` says that the caller was asked to stop.
+    pub(crate) fn give_up_when(&mut self, asked: impl Fn() -> bool + Send + 'static) {
+        self.hurry.asked = Some(Box::new(asked));
     }
 
     /// The process id of a server that was spawned.
@@ -63,7 +75,12 @@ impl Channel {
 
     pub(crate) fn send(&mut self, kind: Kind, session: u32, body: &[u8]) -> Result<(), WireError> {
         let Some(writer) = &mut self.writer else { return Err(self.gone()) };
-        match frame::write(&mut Patient { file: writer, limit: ANSWER_LIMIT }, kind, session, body) {
+        match frame::write(
+            &mut Patient { file: writer, limit: ANSWER_LIMIT, hurry: &self.hurry },
+            kind,
+            session,
+            body,
+        ) {
             Ok(()) => Ok(()),
             // What it said before it went can still be read, and may be why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -100,7 +117,7 @@ impl Channel {
     ) -> Result<(Header, Vec<OwnedFd>), WireError> {
         let mut bytes = [0; HEADER_BYTES];
         let mut descriptors = Vec::new();
-        let mut patient = Patient { file: &mut self.reader, limit };
+        let mut patient = Patient { file: &mut self.reader, limit, hurry: &self.hurry };
         let mut filled = 0;
         while filled < HEADER_BYTES {
             let receive =
@@ -155,14 +172,17 @@ impl Channel {
     }
 
     pub(crate) fn receive_exact(&mut self, bytes: &mut [u8], limit: Duration) -> Result<(), WireError> {
-        let outcome = Patient { file: &mut self.reader, limit }.read_exact(bytes);
+        let outcome = Patient { file: &mut self.reader, limit, hurry: &self.hurry }.read_exact(bytes);
         outcome.map_err(|error| self.explain(error, limit))
     }
 
     /// An operating system's error as what it means here: a peer that is slow, or gone.
     fn explain(&mut self, error: io::Error, limit: Duration) -> WireError {
         match error.kind() {
-            io::ErrorKind::TimedOut => WireError::Timeout { peer: self.peer.clone(), waited: limit },
+            io::ErrorKind::TimedOut => {
+                let waited = if self.hurry.gave_up.get() { LAST_PATIENCE } else { limit };
+                WireError::Timeout { peer: self.peer.clone(), waited }
+            }
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 self.gone()
             }
@@ -182,6 +202,8 @@ impl Channel {
     fn end_child(&mut self, limit: Duration) -> Option<std::process::ExitStatus> {
         self.writer = None;
         let mut child = self.child.take()?;
+        // One that does not answer would not go by itself either.
+        let limit = if self.hurry.gave_up.get() { Duration::ZERO } else { limit };
         let deadline = Instant::now() + limit;
         let mut killed = false;
         loop {
@@ -230,10 +252,60 @@ impl Drop for Channel {
     }
 }
 
+/// Whether a wait is to end early.
+#[derive(Default)]
+struct Hurry {
+    asked: Option<Box<dyn Fn() -> bool + Send>>,
+    since: Cell<Option<Instant>>,
+    /// Whether a wait has ended early: then none is begun any more.
+    gave_up: Cell<bool>,
+}
+
+impl Hurry {
+    /// Waits until `file` is `ready`, the time is up, or the caller has been asked to stop and has waited a moment
+    /// longer. Says whether it is ready.
+    fn wait(
+        &self,
+        file: &File,
+        limit: Duration,
+        ready: impl Fn(&File, Duration) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        let Some(asked) = &self.asked else { return ready(file, limit) };
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let slice = if self.gave_up.get() { Duration::ZERO } else { left.min(LOOK_EVERY) };
+            if ready(file, slice)? {
+                return Ok(true);
+            }
+            if self.since.get().is_none() && asked() {
+                self.since.set(Some(Instant::now()));
+            }
+            let is_over = self.since.get().is_some_and(|since| since.elapsed() >= LAST_PATIENCE);
+            if is_over {
+                self.gave_up.set(true);
+            }
+            if is_over || left.is_zero() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Hurry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hurry")
+            .field("since", &self.since)
+            .field("gave_up", &self.gave_up)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A file whose reads and writes wait, but not for ever: each byte of progress starts the limit anew.
 struct Patient<'a> {
     file: &'a mut File,
     limit: Duration,
+    hurry: &'a Hurry,
 }
 
 impl Patient<'_> {
@@ -245,7 +317,7 @@ impl Patient<'_> {
         loop {
             match attempt(self.file) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !ready(self.file, self.limit)? {
+                    if !self.hurry.wait(self.file, self.limit, &ready)? {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                 }
@@ -272,5 +344,31 @@ impl Write for Patient<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn whoever_is_asked_to_stop_gives_up_on_a_silent_server() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let file = |stream: &UnixStream| File::from(OwnedFd::from(stream.try_clone().unwrap()));
+        let mut channel = Channel::new(file(&ours), file(&ours), None, "envpool".into()).unwrap();
+        let looks = Arc::new(AtomicU32::new(0));
+        let seen = Arc::clone(&looks);
+        // The third look finds that it was asked.
+        channel.give_up_when(move || seen.fetch_add(1, Ordering::Relaxed) == 2);
+        let error = channel.receive_header(ANSWER_LIMIT).unwrap_err();
+        assert!(matches!(error, WireError::Timeout { waited: LAST_PATIENCE, .. }), "{error}");
+        assert_eq!(looks.load(Ordering::Relaxed), 3);
+        // What is there is read all the same; what is not is not waited for.
+        frame::write(&mut &theirs, Kind::Closed, 1, &[]).unwrap();
+        assert_eq!(channel.receive_header(ANSWER_LIMIT).unwrap().kind, Kind::Closed);
+        assert!(matches!(channel.receive_header(ANSWER_LIMIT), Err(WireError::Timeout { .. })));
     }
 }

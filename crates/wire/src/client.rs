@@ -169,6 +169,12 @@ impl Client {
         Ok(Self { channel, server: welcome.server, capabilities, spec, next_session: 1 })
     }
 
+    /// Gives up waiting for the server soon after `asked` says that the caller was asked to stop. Without this, a
+    /// server that is stopped is waited for as long as one that is slow.
+    pub fn give_up_when(&mut self, asked: impl Fn() -> bool + Send + 'static) {
+        self.channel.give_up_when(asked);
+    }
+
     /// The server's specification.
     pub fn spec(&self) -> &Spec {
         &self.spec

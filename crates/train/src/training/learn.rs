@@ -48,6 +48,8 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     };
     let mut client = server::connect(&config, flags.quiet)?;
     let stop = Stop::on_signals()?;
+    let asked = stop.clone();
+    client.give_up_when(move || asked.check().is_err());
     let spec = spec_of(&client, &config)?;
     let shape = prepare(&mut config, &spec)?;
     let placement = measure::placement(&config)?;
