@@ -166,7 +166,7 @@ bench-openes: build ## train openes against envpool with a bare forward pass, an
 	@python3 scripts/bench-openes.py $(BIN) target/bench/openes.json \
 		$(if $(strip $(PEER_PYTHON)),--python $(call quoted,$(PEER_PYTHON)))
 
-bench-train: build ## train ppo against what its arithmetic allows, and PyTorch where PEER_PYTHON is a Python with torch
+bench-train: build ## train ppo against what its arithmetic allows, and loops in PyTorch, JAX and SB3; JSON under target/bench
 	@cargo build --release --workspace --locked --examples
 	@python3 scripts/bench-train.py $(BIN) target/bench/train.json \
 		$(if $(strip $(PEER_PYTHON)),--python $(call quoted,$(PEER_PYTHON)))

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""How fast `train ppo` is, beside what its arithmetic allows and beside a tuned PPO loop in PyTorch.
+"""How fast `train ppo` is, beside what its arithmetic allows and beside what others write: `make bench-train`.
 
-    scripts/bench-train.py target/release target/bench/train.json [--python PYTHON_WITH_TORCH]
+    scripts/bench-train.py target/release target/bench/train.json [--python PYTHON] [--rounds 5]
 
-All do the same work: two 64-64 networks, about 128 inputs, 256 environments, rollouts of 128, four passes of four
-minibatches; each has its own environment. The unit is environment steps a CPU second (user and system, of the whole
-tree of processes), from the difference of a long and a short run, so that starting up does not count. Runs are
-interleaved, and medians are compared.
+All do the same work: two 64-64 networks, 128 inputs, 256 environments (Stable-Baselines3: 64), rollouts of 128 steps,
+four passes of four minibatches; each steps its own best environment. The unit is environment steps a CPU second, user
+and system of all processes together; starting up does not count, which for `train` is the difference of a long and a
+short run. Runs are interleaved, so that a machine that others use slows all of them, and medians are compared.
+
+The peers' libraries go into `target/train-peers` when they are first needed; those that cannot be had are skipped by
+name. --python takes another Python, as it is.
 """
 
 import argparse
@@ -17,85 +20,196 @@ import resource
 import statistics
 import subprocess
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SHORT, LONG = 262_144, 1_048_576
+SHORT, LONG = 4 * 32_768, 20 * 32_768
+INPUTS, LOG_RETURNS = 128, 41  # Three rows of 41 features, and five numbers of the account.
+# The first users' network, whose updates take long: 4,096 samples, 20 passes, minibatches of 1,024.
+FIRST_USERS = {"inputs": 792, "hidden": "512,256,128", "envs": 32, "epochs": 20}
+TORCH = ["torch==2.13.0+cpu", "torch==2.13.0"]
+# Script, how many times as fast `train ppo` is to be, and what each needs, with alternatives.
+PEERS = {
+    "PyTorch loop, CleanRL-style": ("cleanrl_style_ppo.py", 1.5, [["numpy"], TORCH]),
+    "JAX loop, PureJaxRL-style": ("purejaxrl_style_ppo.py", 1.3, [["numpy"], ["jax==0.10.2"], ["optax==0.2.8"]]),
+    "Stable-Baselines3, 64 environments": (
+        "stable_baselines3_ppo.py",
+        3.0,
+        [["numpy"], TORCH, ["gymnasium"], ["stable-baselines3==2.9.2"]],
+    ),
+}
 
 
-def cpu_seconds(command, threads):
-    """CPU seconds of a command and its children, and what it printed."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+def run(command, threads=None):
+    """What a command prints, the CPU seconds of it and its children, and the seconds it took."""
+    limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    # A thread that waits is not to count as work.
+    env = {**os.environ, **limits, "OMP_WAIT_POLICY": "passive"}
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=env, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"bench-train: {command[0]}: {done.stderr.strip().splitlines()[-1]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout, done.stderr
+        raise SystemExit(f"bench-train: {command[0]}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
+    after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - begun
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, seconds
+
+
+def imports(python, packages):
+    modules = ", ".join(names[0].split("=")[0].replace("-", "_") for names in packages)
+    return subprocess.run([python, "-c", f"import {modules}"], capture_output=True, check=False).returncode == 0
+
+
+def peers(given):
+    """The Python for peers, the peers that it can run, and the names of those that it cannot."""
+    python = pathlib.Path(given) if given else ROOT / "target/train-peers/bin/python"
+    if not given and not python.exists():
+        subprocess.run(["python3", "-m", "venv", python.parent.parent], check=True)
+    there, missing = {}, []
+    for name, (script, _, packages) in PEERS.items():
+        if not given and not imports(python, packages):
+            print(f"fetching {name} into {python.parent.parent}", flush=True)
+            for alternatives in packages:
+                install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+                any(subprocess.run([*install, one], capture_output=True).returncode == 0 for one in alternatives)
+        if imports(python, packages):
+            there[name] = script
+        else:
+            missing.append(name)
+    return python, there, missing
+
+
+class Ours:
+    """`train ppo` with an `envpool` that serves what `--features` made."""
+
+    def __init__(self, binaries, scratch):
+        self.binaries, self.scratch = binaries, scratch
+        self.wide = self.features("wide", FIRST_USERS["inputs"] // 6)
+        self.same = self.features("same", LOG_RETURNS)
+        self.core = self.features("core", None)
+
+    def features(self, name, log_returns):
+        path = self.scratch / f"{name}.parquet"
+        chosen = ",".join(f"log_return:{n + 1}" for n in range(log_returns)) if log_returns else "core"
+        bars = ROOT / "data/sample/BPCL.csv"
+        run([self.binaries / "featgen", "--quiet", "--features", chosen, bars, "-o", path])
+        return path
+
+    def train(self, steps, flags, server):
+        with tempfile.TemporaryDirectory(dir=self.scratch) as out:
+            command = [self.binaries / "train", "ppo", "--quiet", "--timesteps", steps, "--out", out, *flags]
+            return run([*command, "--", self.binaries / "envpool", "--test-days", 30, *server])[1:]
+
+    def difference(self, short, long, flags, server):
+        """Steps a CPU second and a second between a short and a long run."""
+        before, after = self.train(short, flags, server), self.train(long, flags, server)
+        return (long - short) / (after[0] - before[0]), (long - short) / max(after[1] - before[1], 1e-9)
+
+    def same_work(self, threads):
+        flags = ["--device", "cpu", "--threads", threads, "--envs", 256, "--hidden", "64,64"]
+        server = ["--market", "nse", "--window", 3, "--threads", 1, self.same]
+        return self.difference(SHORT, LONG, flags, server)
+
+    def first_users(self):
+        envs, epochs, hidden = (FIRST_USERS[key] for key in ("envs", "epochs", "hidden"))
+        flags = ["--device", "cpu", "--threads", 1, "--envs", envs, "--epochs", epochs, "--hidden", hidden]
+        server = ["--rules", "stock-trading-env2", "--threads", 1, self.wide]
+        return self.difference(128 * envs, 3 * 128 * envs, flags, server)
+
+    def bare(self, inputs, hidden, minibatch, epochs):
+        """What remains if nothing but the networks' calls took time."""
+        said = json.loads(run([self.binaries / "examples/update_speed", inputs, hidden, minibatch])[0])
+        allowed = 1e6 / (epochs * said["update_us"] + said["inference_us"])
+        return allowed, allowed
+
+    def three_million(self):
+        """Seconds of the whole command, measuring, judging and reporting included."""
+        return self.train(3_000_000, [], ["--market", "nse", "--envs", 256, self.core])[1]
+
+
+def peer(python, script, threads):
+    steps = (LONG - SHORT) // (2 if script.startswith("stable") else 1)
+    command = [python, ROOT / "scripts" / script, "--inputs", INPUTS, "--threads", threads, "--timesteps", steps]
+    found = json.loads(run(command, threads)[0])
+    return found["steps"] / found["cpu_s"], found["steps"] / found["wall_s"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bin", type=pathlib.Path, help="where the release binaries are")
     parser.add_argument("output", type=pathlib.Path, help="where the figures go, as JSON")
-    parser.add_argument("--python", help="a Python that has PyTorch; without one the loop in PyTorch is left out")
+    parser.add_argument("--python", help="a Python that has the peers' libraries, instead of a new one")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", default="1,2", help="numbers of threads, with a comma between them")
     arguments = parser.parse_args()
+    python, there, missing = peers(arguments.python)
     with tempfile.TemporaryDirectory() as scratch:
-        measure(arguments, pathlib.Path(scratch))
+        ours = Ours(arguments.bin, pathlib.Path(scratch))
+        counts = [int(word) for word in arguments.threads.split(",")]
+        rates = measure(ours, python, there, counts, arguments.rounds)
+        seconds = ours.three_million()
+    report(rates, seconds, counts, missing, arguments.output)
 
 
-def measure(arguments, scratch):
-    features = scratch / "features.parquet"
-    subprocess.run([arguments.bin / "featgen", "--quiet", ROOT / "data/sample/BPCL.csv", "-o", features], check=True)
-    server = [arguments.bin / "envpool", "--market", "nse", "--test-days", 30, "--window", 3, "--threads", 1, features]
-    described = subprocess.run([arguments.bin / "envpool", "describe", *server[1:]], capture_output=True, text=True)
-    line = next(line for line in described.stdout.splitlines() if line.startswith("observation"))
-    inputs = int(line.split()[1])
+def measure(ours, python, there, counts, rounds):
+    """Pairs of steps a CPU second and a second, a list for each candidate."""
+    candidates = {}
+    for threads in counts:
+        candidates["train ppo", threads] = lambda threads=threads: ours.same_work(threads)
+        for name, script in there.items():
+            candidates[name, threads] = lambda script=script, threads=threads: peer(python, script, threads)
+    candidates["its bare calls", 1] = lambda: ours.bare(INPUTS, "64,64", 8192, 4)
+    rates = {candidate: [] for candidate in candidates}
+    for _ in range(rounds):
+        for candidate, once in candidates.items():
+            rates[candidate].append(once())
+    wide = {
+        ("train ppo, first users' sizes", 1): ours.first_users,
+        ("its bare calls, first users' sizes", 1): lambda: ours.bare(
+            FIRST_USERS["inputs"], FIRST_USERS["hidden"], 32 * FIRST_USERS["envs"], FIRST_USERS["epochs"]
+        ),
+    }
+    rates.update({candidate: [] for candidate in wide})
+    for _ in range(min(rounds, 3)):
+        for candidate, once in wide.items():
+            rates[candidate].append(once())
+    return rates
 
-    def ours(threads):
-        def run(steps):
-            command = [arguments.bin / "train", "ppo", "--quiet", "--device", "cpu", "--threads", threads]
-            command += ["--envs", 256, "--timesteps", steps, "--out", scratch / f"{threads}-{steps}-{os.urandom(4).hex()}"]
-            return cpu_seconds([*command, "--", *server], threads)[0]
 
-        return (LONG - SHORT) / (run(LONG) - run(SHORT))
+def report(rates, seconds, counts, missing, output):
+    print(f"{'steps a CPU second':36} {'threads':>7} {'median':>9} {'least':>9} {'most':>9} {'a second':>9}")
+    medians, rows = {}, []
+    for (name, threads), pairs in rates.items():
+        cpu, wall = ([pair[i] for pair in pairs] for i in (0, 1))
+        medians[name, threads] = statistics.median(cpu)
+        in_a_second = statistics.median(wall)
+        print(
+            f"{name:36} {threads:>7} {medians[name, threads]:>9,.0f} {min(cpu):>9,.0f} {max(cpu):>9,.0f} "
+            f"{in_a_second:>9,.0f}"
+        )
+        rows.append({"name": name, "threads": threads, "steps_per_cpu_second": cpu, "steps_per_second": wall})
+    targets = []
 
-    def bound():
-        said = cpu_seconds([arguments.bin / "examples/update_speed", inputs, "64,64", 8192, 1], 1)[2]
-        microseconds = [float(line.split()[-4]) for line in said.splitlines()]
-        update, inference = microseconds[0], microseconds[1]
-        return 1e6 / (4 * update + inference)
+    def hold(name, ratio, wanted, is_least=True):
+        met = ratio >= wanted if is_least else ratio <= wanted
+        targets.append({"name": name, "ratio": ratio, "wanted": wanted, "met": met})
 
-    def torch_loop(threads):
-        command = [arguments.python, ROOT / "scripts/cleanrl_style_ppo.py", "--timesteps", LONG - SHORT]
-        found = json.loads(cpu_seconds([*command, "--inputs", inputs, "--threads", threads], threads)[1])
-        return found["steps"] / found["cpu_s"]
-
-    candidates = {"train ppo, 1 thread": lambda: ours(1), "bare libtorch calls, 1 thread": bound}
-    candidates["train ppo, 2 threads"] = lambda: ours(2)
-    if arguments.python:
-        candidates["PyTorch loop, 1 thread"] = lambda: torch_loop(1)
-        candidates["PyTorch loop, 2 threads"] = lambda: torch_loop(2)
-    found = {name: [] for name in candidates}
-    for _ in range(arguments.rounds):
-        for name, run in candidates.items():
-            found[name].append(run())
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    own = medians["train ppo, 1 thread"]
-    print(f"{'steps a CPU second':32} {'median':>10} {'least':>10} {'most':>10} {'train is':>9}")
-    for name, values in found.items():
-        ratio = own / medians[name]
-        print(f"{name:32} {medians[name]:>10,.0f} {min(values):>10,.0f} {max(values):>10,.0f} {ratio:>8.2f}x")
-    targets = {"of what the bare calls allow": (own / medians["bare libtorch calls, 1 thread"], 0.85)}
-    if arguments.python:
-        targets["times the tuned loop in PyTorch"] = (own / medians["PyTorch loop, 1 thread"], 1.5)
-    else:
-        print("skipped: the loop in PyTorch (give --python a Python that has torch)")
-    for name, (ratio, target) in targets.items():
-        print(f"{'PASS' if ratio >= target else 'MISS'}  {ratio:.2f} {name}, where {target} is the target")
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    document = {"inputs": inputs, "steps_per_cpu_second": found, "targets": targets}
-    arguments.output.write_text(json.dumps(document, indent=2) + "\n")
+    for (name, threads), median in medians.items():
+        if name in PEERS:
+            plural = "" if threads == 1 else "s"
+            hold(f"times {name}, {threads} thread{plural}", medians["train ppo", threads] / median, PEERS[name][1])
+    hold("of its bare calls", medians["train ppo", counts[0]] / medians["its bare calls", 1], 0.85)
+    wide = [medians[name, 1] for name in ("train ppo, first users' sizes", "its bare calls, first users' sizes")]
+    hold("of its bare calls, first users' sizes", wide[0] / wide[1], 0.95)
+    hold("seconds for 3,000,000 steps of BPCL, all in all, with all cores", seconds, 60.0, is_least=False)
+    print(f"\n{'train ppo is':68} {'ratio':>7} {'wanted':>7}")
+    for target in targets:
+        verdict = "met" if target["met"] else "MISSED"
+        print(f"{target['name']:68} {target['ratio']:>7.2f} {target['wanted']:>7} {verdict}")
+    for name in missing:
+        print(f"skipped: {name}: its libraries cannot be had here (give PEER_PYTHON a Python that has them)")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    document = {"inputs": INPUTS, "rates": rows, "targets": targets, "skipped": missing}
+    output.write_text(json.dumps(document, indent=2) + "\n")
+    print(f"also in {output}")
 
 
 if __name__ == "__main__":
