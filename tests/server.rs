@@ -317,6 +317,39 @@ fn a_log_in_json_is_one_object_a_line() {
         .collect();
     assert_eq!(events[0], "\"listening\"", "{text}");
     assert!(events.contains(&"\"connected\"".into()), "{text}");
+    assert_eq!(events.last().map(String::as_str), Some("\"stopping\""), "{text}");
+    let failed = Run::new("envpool").args(["no-such-file", "--log-format", "json"]).fails(1);
+    let line: serde_json::Value = serde_json::from_str(failed.trim()).expect("JSON");
+    assert_eq!(line["level"], "error", "{failed}");
+    assert!(line["text"].as_str().is_some_and(|text| text.contains("no-such-file")), "{failed}");
+}
+
+#[test]
+fn a_client_for_whom_no_descriptor_is_left_is_told_so_and_others_play_on() {
+    let place = Place::new();
+    let address = format!("unix:{}", place.text("s"));
+    let limited = "ulimit -n 16 && exec \"$0\" --env cartpole --listen \"$1\"";
+    let server = bin("envpool").display().to_string();
+    let mut server = Run::program("bash").args(["-c", limited, &server, &address]).start();
+    let connect = || Client::connect(&address, Duration::from_secs(20), "test");
+    let mut clients = Vec::new();
+    let refused = loop {
+        match connect() {
+            Ok(client) => clients.push(client),
+            Err(error) => break error.to_string(),
+        }
+        assert!(clients.len() < 16, "sixteen descriptors let sixteen clients in");
+    };
+    assert!(refused.contains("no room for a client"), "{refused}");
+    assert!(clients.len() > 2, "{} clients", clients.len());
+    let mut session = clients[0].open(&Open::training(4, 1)).expect("a session");
+    clients[0].reset(&mut session).expect("first observations");
+    clients[0].step(&mut session, Actions::Discrete(&[1; 4])).expect("a step");
+    // Who leaves makes room.
+    clients.truncate(1);
+    pipe_tests::until("there is room again", || connect().is_ok());
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.wait(Duration::from_secs(20)).success());
 }
 
 #[test]

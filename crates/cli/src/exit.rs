@@ -55,15 +55,17 @@ impl std::error::Error for UsageError {}
 pub fn run_main(tool: &str, run: impl FnOnce() -> anyhow::Result<Exit>) -> ExitCode {
     match run() {
         Ok(exit) => exit.into(),
-        Err(error) => report(tool, &error).into(),
+        Err(error) => report(&error, |text| crate::say(&format!("{tool}: {text}"))).into(),
     }
 }
 
-fn report(tool: &str, error: &anyhow::Error) -> Exit {
+/// Has `say` say what went wrong, in one line, and gives what the tool ends with. Nothing is said where only the
+/// reader of our output has gone.
+pub fn report(error: &anyhow::Error, say: impl FnOnce(&str)) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Done;
     }
-    crate::say(&format!("{tool}: {}", one_line(error)));
+    say(&one_line(error));
     if error.chain().any(<dyn std::error::Error + 'static>::is::<UsageError>) {
         Exit::Usage
     } else {
@@ -110,8 +112,10 @@ mod tests {
     #[test]
     fn a_closed_pipe_is_success_and_a_usage_error_is_two() {
         let pipe = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
-        assert_eq!(report("t", &pipe), Exit::Done);
+        assert_eq!(report(&pipe, |text| panic!("{text}")), Exit::Done);
         let usage = anyhow::Error::from(UsageError("no input".into())).context("reading flags");
-        assert_eq!(report("t", &usage), Exit::Usage);
+        let mut said = String::new();
+        assert_eq!(report(&usage, |text| said = text.into()), Exit::Usage);
+        assert_eq!(said, "reading flags: no input");
     }
 }

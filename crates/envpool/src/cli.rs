@@ -138,7 +138,7 @@ pub struct Serve {
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub seed: u64,
 
-    /// Threads that step environments [default: one a core].
+    /// Threads that step environments; at most four a core are used [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
 }

@@ -18,6 +18,9 @@ const DEFAULT_EPISODE_STEPS: u32 = 512;
 /// A training episode takes at most this part of a symbol's steps by default, so that starts differ.
 const DEFAULT_EPISODE_FRACTION: u32 = 4;
 
+/// The most threads for each core. More than a few never help, and a thousand take as long as a crowd at one door.
+const MAX_THREADS_PER_CORE: usize = 4;
+
 /// What to serve, checked as far as it can be without the data.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -96,7 +99,9 @@ impl Config {
                 None => ScalerSource::Fit,
             },
             seed: arguments.seed,
-            n_threads: arguments.threads.map_or(cores, |threads| threads as usize),
+            n_threads: arguments
+                .threads
+                .map_or(cores, |threads| (threads as usize).min(MAX_THREADS_PER_CORE * cores)),
             rules: RuleOptions::new(arguments)?,
         })
     }
@@ -198,6 +203,14 @@ mod tests {
         let batch = |flags: &[&str]| config(flags).unwrap().batch;
         assert_eq!((batch(&[]), batch(&["--batch", "256"]), batch(&["--batch", "64"])), (0, 0, 64));
         assert_eq!(batch(&["--envs", "4096", "--batch", "1"]), 1);
+    }
+
+    #[test]
+    fn threads_are_as_many_as_help() {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(config(&["--threads", "1"]).unwrap().n_threads, 1);
+        assert_eq!(config(&[]).unwrap().n_threads, cores);
+        assert_eq!(config(&["--threads", "1024"]).unwrap().n_threads, (4 * cores).min(1024));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use market::parquet::partition;
 use market::{FeatureTable, FileInfo};
 
@@ -12,7 +12,9 @@ use market::{FeatureTable, FileInfo};
 pub fn load(paths: &[PathBuf]) -> Result<FeatureTable> {
     let mut tables = Vec::new();
     for path in paths {
-        tables.push((path.as_path(), market::parquet::read_features(path)?));
+        let table = market::parquet::read_features(path)?;
+        check_order(&table).with_context(|| path.display().to_string())?;
+        tables.push((path.as_path(), table));
     }
     merge(tables)
 }
@@ -57,6 +59,33 @@ pub fn merge(tables: Vec<(&Path, FeatureTable)>) -> Result<FeatureTable> {
     Ok(whole)
 }
 
+/// Whether rows are in the order that ranges of days are found by. featgen writes no other, but somebody's own
+/// program may have had the file in hand, and days held out would no longer be those that they are said to be.
+fn check_order(table: &FeatureTable) -> Result<()> {
+    let n_sessions = table.info.calendar.len();
+    for symbol in &table.symbols {
+        let bars = &symbol.bars;
+        let name = &bars.symbol;
+        ensure!(!name.is_empty(), "has rows without a symbol (make it anew with featgen)");
+        if let Some(row) = bars.ts.windows(2).position(|pair| pair[0] >= pair[1]) {
+            let row = row + 1;
+            bail!("{name}: row {row} is not later than the one before (make it anew with featgen)");
+        }
+        let is_known = |session: i32| usize::try_from(session).is_ok_and(|session| session < n_sessions);
+        let is_wrong = |row: usize| {
+            !is_known(bars.session[row]) || (row > 0 && bars.session[row] < bars.session[row - 1])
+        };
+        if let Some(row) = (0..bars.session.len()).find(|&row| is_wrong(row)) {
+            let session = bars.session[row];
+            bail!(
+                "{name}: row {row}: session {session} is before the one of the row before, or not in the calendar \
+                 of {n_sessions} (make it anew with featgen)"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// In what two files differ; parts of a partition may differ in lookbacks, files may not.
 fn difference(one: &FileInfo, other: &FileInfo) -> Option<&'static str> {
     (one.features != other.features)
@@ -97,6 +126,24 @@ mod tests {
         assert_eq!(whole.symbols[0].bars.symbol, "A");
         assert_eq!(whole.symbols[0].bars.session, [0, 0, 1, 1, 2, 2]);
         assert_eq!(whole.symbols[1].bars.session, [1, 1, 3, 3]);
+    }
+
+    #[test]
+    fn rows_that_are_not_in_order_are_refused() {
+        let table = || random_walk_table(2, 4, 3, 2, 1);
+        assert!(check_order(&table()).is_ok());
+        let check = |alter: &dyn Fn(&mut market::Bars), expected: &str| {
+            let mut altered = table();
+            alter(&mut altered.symbols[1].bars);
+            let error = check_order(&altered).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check(&|bars| bars.ts.swap(4, 5), "SYM1: row 5 is not later");
+        check(&|bars| bars.ts[11] = bars.ts[10], "SYM1: row 11 is not later");
+        check(&|bars| bars.session[6] = 0, "SYM1: row 6: session 0 is before");
+        check(&|bars| bars.session[11] = 4, "not in the calendar of 4");
+        check(&|bars| bars.session[0] = -1, "row 0: session -1");
+        check(&|bars| bars.symbol.clear(), "without a symbol");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use cli::Exit;
 use serde_json::{Value, json};
 
 use crate::cli::LogFormat;
@@ -38,6 +39,17 @@ pub fn warn(event: &str, text: &str) {
     } else {
         let _ = writeln!(std::io::stderr(), "envpool: {text}");
     }
+}
+
+/// What the process ends of.
+pub fn fail(error: &anyhow::Error) -> Exit {
+    cli::exit::report(error, |text| {
+        if IS_JSON.load(Ordering::Relaxed) {
+            write_json("error", "failed", json!({ "text": text }));
+        } else {
+            cli::say(&format!("envpool: {text}"));
+        }
+    })
 }
 
 fn write_json(level: &str, event: &str, mut fields: Value) {

@@ -38,6 +38,9 @@ impl RuleOptions {
     /// Checks what can be checked without the bars, and reads the rate card.
     pub fn new(arguments: &Serve) -> Result<Self> {
         let rules = &arguments.rules;
+        if let Some(name) = &arguments.env {
+            refuse_all(&format!("--env {name}"), &only_for_markets(arguments))?;
+        }
         match rules.rule_set {
             RuleSet::Portfolio => refuse_all("--rules portfolio", &only_for_stock_trading_env2(rules))?,
             RuleSet::StockTradingEnv2 => {
@@ -238,6 +241,24 @@ fn only_for_portfolio(arguments: &Serve) -> Vec<(&'static str, bool)> {
     ]
 }
 
+/// What an environment with a known answer has none of: days, an account, features.
+fn only_for_markets(arguments: &Serve) -> Vec<(&'static str, bool)> {
+    let rules = &arguments.rules;
+    let mut given = only_for_portfolio(arguments);
+    given.extend(only_for_stock_trading_env2(rules));
+    given.extend([
+        ("--rules", rules.rule_set != RuleSet::Portfolio),
+        ("--costs", rules.costs.is_some()),
+        ("--capital", rules.capital.to_bits() != PortfolioRules::default().capital.to_bits()),
+        ("--episode-len", arguments.episode_len.is_some()),
+        ("--test-days", arguments.test_days > 0),
+        ("--validation-days", arguments.validation_days > 0),
+        ("--embargo", arguments.embargo > 0),
+        ("--scaler", arguments.scaler.is_some()),
+    ]);
+    given
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +297,32 @@ mod tests {
         let overnight = [&nse[..], &["--no-square-off"]].concat();
         check_rules(&overnight, true, &[-1.0, 0.0, 1.0], "nse-intraday", false);
         check_rules(&["--costs", "none", "--levels=-1,1"], true, &[-1.0, 1.0], "none", false);
+    }
+
+    #[test]
+    fn what_a_known_answer_has_none_of_is_refused_rather_than_ignored() {
+        let new = |flags: &[&str]| {
+            let line = [&["envpool", "--env", "cartpole"], flags].concat();
+            RuleOptions::new(&Arguments::try_parse_from(line).unwrap().serve)
+        };
+        assert!(new(&["--envs", "8", "--seed", "3", "--threads", "1"]).is_ok());
+        for flags in [
+            &["--market", "nse"][..],
+            &["--test-days", "3"],
+            &["--reward", "drawdown-penalised"],
+            &["--window", "2"],
+            &["--scaler", "none"],
+            &["--capital", "5000"],
+            &["--rules", "stock-trading-env2"],
+            &["--lags", "3"],
+        ] {
+            let error = new(flags).unwrap_err();
+            assert!(
+                error.to_string().contains(flags[0]) && error.to_string().contains("--env cartpole"),
+                "{error}"
+            );
+            assert!(error.is::<UsageError>());
+        }
     }
 
     #[test]

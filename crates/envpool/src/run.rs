@@ -24,9 +24,12 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         None => {
             let service = arguments.service;
             log::set_format(service.log_format);
-            match service.listen {
-                Some(address) => serve_on_socket(&address, service.socket_mode, &arguments.serve)?,
-                None => serve_on_stdio(&arguments.serve)?,
+            let outcome = match service.listen {
+                Some(address) => serve_on_socket(&address, service.socket_mode, &arguments.serve),
+                None => serve_on_stdio(&arguments.serve),
+            };
+            if let Err(error) = outcome {
+                return Ok(log::fail(&error));
             }
         }
     }
@@ -69,7 +72,9 @@ fn prepare(config: &Config) -> Result<Served> {
     let served = Served::market(&load::load(&config.features)?, config)?;
     let n_interior_nulls = served.data().map_or(0, trading_env::MarketData::n_interior_nulls);
     if n_interior_nulls > 0 {
-        let text = format!("{n_interior_nulls} rows between others lack a feature; episodes end before them");
+        let text = format!(
+            "{n_interior_nulls} rows between others lack a feature or a price; episodes end before them"
+        );
         log::tell("incomplete-rows", &text);
     }
     if let Some(market) = &served.spec.market

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use cli::UsageError;
 use rustix::fs::Mode;
 use wire::frame::{self, Kind};
@@ -32,6 +32,8 @@ const HELLO_LIMIT: Duration = Duration::from_secs(10);
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
 /// How long to wait after a connection could not be accepted, for want of file descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long one wait for a client lasts; the next follows.
+const ACCEPT_WAIT: Duration = Duration::from_secs(3600);
 /// Requests are small; a buffer takes a frame's header and body in one system call.
 const READ_BUFFER_BYTES: usize = 64 << 10;
 
@@ -77,7 +79,13 @@ impl Listening {
         let umask_before = rustix::process::umask(Mode::from_raw_mode((0o777 & !mode) as _));
         let bound = UnixListener::bind(path);
         rustix::process::umask(umask_before);
-        let listener = bound.with_context(|| format!("--listen unix:{}", path.display()))?;
+        let listener = bound.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => {
+                let bytes = path.as_os_str().len();
+                anyhow!("--listen unix:{}: {bytes} bytes (take a path of at most 103)", path.display())
+            }
+            _ => anyhow!(error).context(format!("--listen unix:{}", path.display())),
+        })?;
         let gate = Gate::default();
         let own = identity(path);
         let socket = path.to_owned();
@@ -95,18 +103,28 @@ impl Listening {
         log::tell("listening", &format!("listening on unix:{}", self.path.display()));
         let served = Arc::new(served);
         let n_clients = Arc::new(AtomicUsize::new(0));
+        let mut reserve = Reserve::new();
         loop {
-            let stream = match self.listener.accept() {
-                Ok((stream, _)) => stream,
+            let stream = match self.accept() {
+                Ok(stream) => stream,
                 Err(error) => {
-                    log::warn("accept", &format!("cannot accept a client: {error}"));
+                    let stream = if is_want(&error) { reserve.spend(|| self.accept()) } else { None };
+                    if let Some(stream) = stream {
+                        log::warn("accept", &format!("a client was turned away: {error}"));
+                        refuse(&stream, &format!("the server has no room for a client: {error}"));
+                    } else {
+                        log::warn("accept", &format!("cannot accept a client: {error}"));
+                    }
+                    reserve = Reserve::new();
                     thread::sleep(ACCEPT_PAUSE);
                     continue;
                 }
             };
             let place = Place::take(&n_clients);
             if place.number > MAX_CLIENTS {
-                refuse(&stream);
+                let text =
+                    format!("{MAX_CLIENTS} clients are connected, which is the most (wait for one to end)");
+                refuse(&stream, &text);
                 continue;
             }
             let (served, gate) = (served.clone(), self.gate.clone());
@@ -124,6 +142,36 @@ impl Listening {
             }
         }
     }
+
+    /// The next client. Its descriptor is asked for when it knocks: an accept fails for want of one even while
+    /// nobody does.
+    fn accept(&self) -> io::Result<UnixStream> {
+        while !wire::wait::readable(&self.listener, ACCEPT_WAIT)? {}
+        Ok(self.listener.accept()?.0)
+    }
+}
+
+/// A descriptor that is kept for the client that none is left for, so that it can be told.
+struct Reserve(Option<fs::File>);
+
+impl Reserve {
+    fn new() -> Self {
+        Self(fs::File::open("/dev/null").ok())
+    }
+
+    /// Gives the descriptor up, and has `accept` take its place.
+    fn spend(&mut self, accept: impl FnOnce() -> io::Result<UnixStream>) -> Option<UnixStream> {
+        drop(self.0.take()?);
+        accept().ok()
+    }
+}
+
+/// Whether an error says that no descriptor is left.
+fn is_want(error: &io::Error) -> bool {
+    matches!(
+        rustix::io::Errno::from_io_error(error),
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+    )
 }
 
 /// Which file is at `path`, if any.
@@ -164,8 +212,8 @@ fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream) -> Result<(),
     converse(served, gate, Carrier::Socket, reader, stream, on_hello)
 }
 
-fn refuse(stream: &UnixStream) {
-    let text = format!("{MAX_CLIENTS} clients are connected, which is the most (wait for one to end)");
+fn refuse(stream: &UnixStream, text: &str) {
+    let text = text.to_owned();
     let _ = stream.set_write_timeout(Some(ACCEPT_PAUSE));
     if let Ok(body) = encode(&Refusal { code: ErrorCode::TooMany, text }) {
         let _ = frame::write(&mut &*stream, Kind::Refused, 0, &body);

@@ -8,9 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
 use wire::frame::{Header, Kind};
+
+use crate::log;
 
 /// How long a signal waits for exchanges that have begun, such as one with a client that does not read.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
@@ -91,6 +95,7 @@ pub fn on_signal(
 ) -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
+        log::note("stopping", json!({ "signal": signal_name(signal) }));
         if is_stdio && signal == SIGINT {
             thread::sleep(INTERRUPT_PATIENCE);
         }

@@ -12,7 +12,7 @@ pub enum EnvError {
     #[error("rate card {0}")]
     RateTable(String),
     /// A known-answer environment that does not exist, or has no such parameter.
-    #[error("{0:?} is not an environment (portfolio, cartpole, ou:rho=0.95,cost=0.1, probe:1 to probe:5)")]
+    #[error("{0:?} is not an environment (cartpole, ou:rho=0.95,cost=0.1, probe:1 to probe:5)")]
     UnknownEnvironment(String),
     /// A rule of the portfolio outside its domain.
     #[error("{0}")]

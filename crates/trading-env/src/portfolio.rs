@@ -16,6 +16,7 @@
 //! - [`rules`]: what an action means, when orders fill, what they cost; and whether that makes sense.
 mod rules;
 
+pub(crate) use rules::CAPITAL;
 pub use rules::{DIRECTION_THRESHOLD, FillAt, PortfolioRules, Targets};
 
 use std::sync::Arc;

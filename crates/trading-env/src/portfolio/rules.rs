@@ -1,5 +1,7 @@
 //! The rules of the account: what an action means, what it may hold, when orders fill and what they cost.
 
+use std::ops::RangeInclusive;
+
 use crate::EnvError;
 use crate::costs::CostModel;
 use crate::environment::{Action, ActionSpace};
@@ -7,6 +9,8 @@ use crate::reward::Reward;
 
 /// The least that equity counts as, as a fraction of the capital.
 pub(super) const EQUITY_FLOOR: f64 = 1e-3;
+/// Amounts that a day of trading can neither lift out of what a number can hold nor drop to nothing.
+pub(crate) const CAPITAL: RangeInclusive<f64> = 0.01..=1e15;
 /// The largest slippage that makes sense.
 const MAX_SLIPPAGE_BPS: f64 = 1000.0;
 /// The largest leverage that makes sense.
@@ -206,8 +210,8 @@ impl PortfolioRules {
             format!("slippage of {} basis points is not in 0 to {MAX_SLIPPAGE_BPS}", self.slippage_bps),
         )?;
         require(
-            self.capital.is_finite() && self.capital > 0.0,
-            format!("a capital of {} is not a positive amount", self.capital),
+            CAPITAL.contains(&self.capital),
+            format!("a capital of {:?} is not in {} to {:e}", self.capital, CAPITAL.start(), CAPITAL.end()),
         )?;
         require(
             (EQUITY_FLOOR..1.0).contains(&self.ruin),

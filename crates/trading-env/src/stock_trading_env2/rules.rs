@@ -3,6 +3,7 @@
 use market::{FeatureTable, SymbolFeatures};
 
 use crate::EnvError;
+use crate::portfolio::CAPITAL;
 use crate::scaler::{is_complete, value};
 
 /// The constants of the rule set.
@@ -46,11 +47,11 @@ impl StockTradingEnv2Rules {
     pub fn validate(&self) -> Result<(), EnvError> {
         let require = |holds: bool, text: String| if holds { Ok(()) } else { Err(EnvError::Rule(text)) };
         require(
-            self.capital.is_finite() && self.capital > 0.0,
-            format!("a capital of {} is not a positive amount", self.capital),
+            CAPITAL.contains(&self.capital),
+            format!("a capital of {:?} is not in {} to {:e}", self.capital, CAPITAL.start(), CAPITAL.end()),
         )?;
         require(
-            self.largest_short_value.is_finite() && self.largest_short_value >= 0.0,
+            (0.0..=*CAPITAL.end()).contains(&self.largest_short_value),
             format!("a short limit of {} is not an amount", self.largest_short_value),
         )?;
         require(
