@@ -152,7 +152,7 @@ impl Stepped {
 
 /// A session without a client.
 fn step_here(session: &mut session::Session, choices: &[i32]) -> Result<()> {
-    session.step(bytemuck::cast_slice(choices)).map_err(|refusal| anyhow::Error::msg(refusal.text))
+    session.step(0, bytemuck::cast_slice(choices)).map_err(|refusal| anyhow::Error::msg(refusal.text))
 }
 
 /// Copying as many rows of the same length out of a table of the same size, each environment's next row after
@@ -190,7 +190,7 @@ fn measure(arguments: &BenchArguments, n_envs: u32) -> Result<Value> {
     let served = served(arguments, n_envs)?;
     let refused = |refusal: wire::message::Refusal| anyhow::Error::msg(refusal.text);
     let mut process = session::Session::open(&served, &Open::training(n_envs, 1)).map_err(refused)?;
-    process.reset(&[]).map_err(refused)?;
+    process.reset(0, &[]).map_err(refused)?;
     let mut gather = Gather::new(arguments.rows as usize, n_envs as usize);
     let (n, choices) = (n_envs as usize, held_choices(n_envs as usize));
     let choices = |step: usize| &choices[step % choices.len()][..];

@@ -72,7 +72,7 @@ fn exchange(
         };
         let answer = answer(served, &mut sessions, &request).unwrap_or_else(Answer::Refused);
         match (answer, sessions.get_mut(&id)) {
-            (Answer::Opened, Some(session)) => connection.opened(id, session.opened())?,
+            (Answer::Opened, Some(session)) => connection.opened(id, session.asked(), session.opened())?,
             (Answer::Slab, Some(session)) => connection.slab(id, session.slab())?,
             (Answer::Snapshot(bytes), _) => connection.snapshotted(id, &bytes)?,
             (Answer::Refused(refusal), _) => connection.refuse(id, refusal.code, refusal.text)?,
@@ -116,19 +116,19 @@ fn answer(
             sessions.insert(id, Session::open(served, open)?);
             Ok(Answer::Opened)
         }
-        Request::Reset { session: id, mask } => {
-            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.reset(mask)?;
+        Request::Reset { session: id, slot, body } => {
+            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.reset(slot, body)?;
             Ok(Answer::Slab)
         }
-        Request::Step { session: id, actions } => {
-            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.step(actions)?;
+        Request::Step { session: id, slot, body } => {
+            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.step(slot, body)?;
             Ok(Answer::Slab)
         }
         Request::Snapshot { session: id } => {
             sessions.get(&id).ok_or_else(|| unknown(id))?.snapshot(served).map(Answer::Snapshot)
         }
-        Request::Restore { session: id, snapshot } => {
-            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.restore(served, snapshot)?;
+        Request::Restore { session: id, slot, snapshot } => {
+            sessions.get_mut(&id).ok_or_else(|| unknown(id))?.restore(served, slot, snapshot)?;
             Ok(Answer::Slab)
         }
         Request::Share { session: id } => {

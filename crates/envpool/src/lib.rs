@@ -6,7 +6,8 @@
 //! - [`load`]: feature files into one table.
 //! - [`served`]: what is served: data, rules, split; [`specification`]: what clients get to know of it;
 //!   [`scaling`]: how features are scaled.
-//! - [`session`]: one batch of environments and its slab; [`snapshot`]: its whole state in bytes.
+//! - [`session`]: one batch of environments and its slabs, which [`fill`] fills; [`snapshot`]: its whole state in
+//!   bytes.
 //! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.
 //! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal.
 //! - [`describe`]: the specification for people; [`ping`]: whether a server serves; [`log`]: what it says meanwhile.
@@ -16,6 +17,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod describe;
+pub mod fill;
 pub mod load;
 pub mod log;
 pub mod ping;

@@ -1,22 +1,31 @@
-//! One batch of environments and the slab that its exchanges fill.
+//! One batch of environments and the slabs that its exchanges fill.
 
 use trading_env::{ActionSpace, Actions, AnyBatch, Autoreset, EpisodeStatistics, Outputs, TraceRow};
-use wire::message::{ErrorCode, Opened, Refusal};
-use wire::server::{continuous_actions, discrete_actions};
-use wire::slab::{SharedWords, TRACE_COLUMNS};
-use wire::{Finished, Open, Slab, SlabLayout};
+use wire::message::{ErrorCode, MAX_IN_FLIGHT, Opened, Refusal};
+use wire::server::{continuous_actions, discrete_actions, env_ids};
+use wire::slab::SharedWords;
+use wire::{Open, Slab, SlabLayout};
 
+use crate::fill;
 use crate::served::Served;
 use crate::snapshot::{self, Parts};
 
 /// One session of a client.
+///
+/// Where a request names some of the environments, each request that may be in flight in shared memory has a slab of
+/// its own, a *slot*; whoever carries the requests says which. Requests are played in the order in which they came.
 #[derive(Debug)]
 pub struct Session {
     batch: AnyBatch,
     open: Open,
     opened: Opened,
-    slab: Slab,
-    was_reset: bool,
+    slabs: Vec<Slab>,
+    /// The slot of the last exchange.
+    last: usize,
+    was_reset: Vec<bool>,
+    /// How each environment's last step ended, two bytes each: terminated, truncated. Empty where the slab, which
+    /// describes all environments, has it.
+    ends: Vec<u8>,
     finished: Vec<u8>,
     final_observations: Vec<f32>,
     statistics: Vec<EpisodeStatistics>,
@@ -26,20 +35,13 @@ pub struct Session {
 impl Session {
     /// The session that `open` asks for; nothing is allocated before it is found to be allowed.
     pub fn open(served: &Served, open: &Open) -> Result<Self, Refusal> {
-        let max_envs = served.spec.max_envs;
-        if open.n_envs == 0 || open.n_envs > max_envs {
-            let text = format!(
-                "a session of {} environments, where 1 to {max_envs} are allowed (start envpool with a larger --envs)",
-                open.n_envs
-            );
-            return Err(Refusal { code: ErrorCode::TooMany, text });
-        }
+        check_size(served, open)?;
         let autoreset = match open.autoreset {
             wire::Autoreset::SameStep => Autoreset::SameStep,
             wire::Autoreset::Disabled => Autoreset::Disabled,
             wire::Autoreset::NextStep => Autoreset::NextStep,
         };
-        let n_envs = open.n_envs as usize;
+        let (n_envs, n_rows) = (open.n_envs as usize, open.n_rows() as usize);
         let obs_len = served.spec.observation.len as usize;
         let batch = served.environment(open)?.batch(n_envs, open.seed, autoreset);
         let opened = Opened {
@@ -51,14 +53,21 @@ impl Session {
         Ok(Self {
             batch,
             open: open.clone(),
-            slab: Slab::new(SlabLayout::new(&opened)),
+            slabs: vec![Slab::new(SlabLayout::of(open, &opened))],
             opened,
-            was_reset: false,
-            finished: vec![0; n_envs],
-            final_observations: vec![0.0; n_envs * obs_len],
-            statistics: vec![EpisodeStatistics::default(); n_envs],
-            trace: if open.trace { vec![TraceRow::default(); n_envs] } else { Vec::new() },
+            last: 0,
+            was_reset: vec![false; n_envs],
+            ends: if open.is_partial() { vec![0; 2 * n_envs] } else { Vec::new() },
+            finished: vec![0; n_rows],
+            final_observations: vec![0.0; n_rows * obs_len],
+            statistics: vec![EpisodeStatistics::default(); n_rows],
+            trace: if open.trace { vec![TraceRow::default(); n_rows] } else { Vec::new() },
         })
+    }
+
+    /// What was asked for.
+    pub fn asked(&self) -> &Open {
+        &self.open
     }
 
     /// How its slabs are laid out.
@@ -68,58 +77,113 @@ impl Session {
 
     /// What the last exchange brought.
     pub fn slab(&self) -> &Slab {
-        &self.slab
+        &self.slabs[self.last]
     }
 
-    /// Moves the slab into memory that the client reads.
-    pub fn share(&mut self, words: SharedWords) {
-        self.slab.share(words);
+    /// Moves the slabs into memory that the client reads: one piece a slot.
+    pub fn share(&mut self, words: Vec<SharedWords>) {
+        let layout = self.slab().layout().clone();
+        self.slabs.resize_with(words.len().max(1), || Slab::new(layout.clone()));
+        for (slab, words) in self.slabs.iter_mut().zip(words) {
+            slab.share(words);
+        }
     }
 
-    /// New episodes where `mask` is 1; in all environments if it is empty.
-    pub fn reset(&mut self, mask: &[u8]) -> Result<(), Refusal> {
+    /// New episodes where the mask in `body` is 1; in all environments if it is empty. With partial batches the
+    /// environments that the request is about stand before it.
+    pub fn reset(&mut self, slot: usize, body: &[u8]) -> Result<(), Refusal> {
+        if self.open.is_partial() {
+            return self.reset_some(slot, body);
+        }
         let n_envs = self.batch.n_envs();
-        if !mask.is_empty() && (mask.len() != n_envs || mask.iter().any(|&byte| byte > 1)) {
+        if !body.is_empty() && (body.len() != n_envs || !is_mask(body)) {
             let text = format!(
                 "a reset mask of {} bytes for {n_envs} environments (send one byte each, 0 or 1, or none)",
-                mask.len()
+                body.len()
             );
             return Err(Refusal { code: ErrorCode::BadFrame, text });
         }
-        self.was_reset = true;
-        self.slab.clear_finished();
-        let slab = self.slab.split_mut();
-        self.batch.reset(mask, slab.obs);
+        self.was_reset.fill(true);
+        self.last = slot;
+        self.slabs[slot].clear_finished();
+        let slab = self.slabs[slot].split_mut();
+        self.batch.reset(body, slab.obs);
         slab.reward.fill(0.0);
         slab.trace.fill(0.0);
-        for env in (0..n_envs).filter(|&env| mask.get(env).is_none_or(|&byte| byte == 1)) {
+        for env in (0..n_envs).filter(|&env| body.get(env).is_none_or(|&byte| byte == 1)) {
             slab.terminated[env] = 0;
             slab.truncated[env] = 0;
         }
         Ok(())
     }
 
-    /// One step with the actions in `bytes`; if one of them is refused, nothing has changed.
-    pub fn step(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        if !self.was_reset {
-            let text = "a step before the first reset (reset the session first)".into();
-            return Err(Refusal { code: ErrorCode::BadSession, text });
+    fn reset_some(&mut self, slot: usize, body: &[u8]) -> Result<(), Refusal> {
+        let refuse = |text: String| Refusal { code: ErrorCode::BadFrame, text };
+        let n_rows = self.open.n_rows() as usize;
+        let split = body.split_at_checked(4 * n_rows).and_then(|(ids, mask)| Some((env_ids(ids)?, mask)));
+        let (ids, mask) = split
+            .filter(|(_, mask)| mask.is_empty() || (mask.len() == n_rows && is_mask(mask)))
+            .ok_or_else(|| {
+                refuse(format!(
+                    "{} bytes to reset {n_rows} environments (send the number of each, 4 bytes, then nothing or a byte each, 0 or 1)",
+                    body.len()
+                ))
+            })?;
+        let is_asked = |row: usize| mask.get(row).is_none_or(|&byte| byte == 1);
+        let slab = self.slabs[slot].split_mut();
+        // A list that is wrong is found here, before anything changes.
+        self.batch.observe_some(ids, slab.obs).map_err(|error| refuse(error.to_string()))?;
+        let asked: Vec<u32> = (0..n_rows).filter(|&row| is_asked(row)).map(|row| ids[row]).collect();
+        let n_values = asked.len() * self.opened.obs_len as usize;
+        self.batch
+            .reset_some(&asked, &mut slab.obs[..n_values])
+            .map_err(|error| refuse(error.to_string()))?;
+        if asked.len() < n_rows {
+            self.batch.observe_some(ids, slab.obs).map_err(|error| refuse(error.to_string()))?;
         }
+        for (row, &env) in ids.iter().enumerate() {
+            let ends = &mut self.ends[2 * env as usize..][..2];
+            if is_asked(row) {
+                self.was_reset[env as usize] = true;
+                ends.fill(0);
+            }
+            (slab.terminated[row], slab.truncated[row]) = (ends[0], ends[1]);
+        }
+        slab.reward.fill(0.0);
+        slab.trace.fill(0.0);
+        slab.env_id.copy_from_slice(ids);
+        self.slabs[slot].clear_finished();
+        self.last = slot;
+        Ok(())
+    }
+
+    /// One step with the actions in `body`, before which the numbers of their environments stand where a request names
+    /// some. If one of them is refused, nothing has changed.
+    pub fn step(&mut self, slot: usize, body: &[u8]) -> Result<(), Refusal> {
         let refuse = |text: String| Refusal { code: ErrorCode::BadAction, text };
-        let n_envs = self.batch.n_envs();
-        let actions = match self.batch.action_space() {
-            ActionSpace::Discrete { .. } => discrete_actions(bytes).map(Actions::Discrete),
-            _ => continuous_actions(bytes).map(Actions::Continuous),
-        };
-        let actions = actions.ok_or_else(|| {
-            let values = self.batch.action_space().len();
+        let n_rows = self.open.n_rows() as usize;
+        let action_bytes = 4 * self.batch.action_space().len();
+        let n_id_bytes = if self.open.is_partial() { 4 * n_rows } else { 0 };
+        let split = body.split_at_checked(n_id_bytes).and_then(|(ids, rest)| {
+            Some((
+                env_ids(ids)?,
+                match self.batch.action_space() {
+                    ActionSpace::Discrete { .. } => Actions::Discrete(discrete_actions(rest)?),
+                    _ => Actions::Continuous(continuous_actions(rest)?),
+                },
+            ))
+        });
+        let is_whole = n_id_bytes == 0 || body.len() == n_id_bytes + n_rows * action_bytes;
+        let (ids, actions) = split.filter(|_| is_whole).ok_or_else(|| {
+            let each =
+                if n_id_bytes == 0 { String::new() } else { "the number of each, 4 bytes, then ".into() };
+            let n_bytes = body.len();
             refuse(format!(
-                "{} bytes of actions for {n_envs} environments (send {} each)",
-                bytes.len(),
-                4 * values
+                "{n_bytes} bytes of actions for {n_rows} environments (send {each}{action_bytes} each)"
             ))
         })?;
-        let slab = self.slab.split_mut();
+        self.check_reset(ids)?;
+        let slab = self.slabs[slot].split_mut();
         let outputs = Outputs {
             observations: slab.obs,
             rewards: slab.reward,
@@ -130,75 +194,106 @@ impl Session {
             statistics: &mut self.statistics,
             trace: &mut self.trace,
         };
-        self.batch.step(actions, outputs).map_err(|error| refuse(error.to_string()))?;
-        write_trace(&self.trace, slab.trace);
-        self.push_finished();
+        if n_id_bytes == 0 {
+            self.batch.step(actions, outputs).map_err(|error| refuse(error.to_string()))?;
+        } else {
+            self.batch.step_some(ids, actions, outputs).map_err(|error| refuse(error.to_string()))?;
+            slab.env_id.copy_from_slice(ids);
+            for (row, &env) in ids.iter().enumerate() {
+                self.ends[2 * env as usize..][..2]
+                    .copy_from_slice(&[slab.terminated[row], slab.truncated[row]]);
+            }
+        }
+        fill::write_trace(&self.trace, slab.trace);
+        let env_at = |row: usize| ids.get(row).map_or(row as u32, |&env| env);
+        let (finished, statistics, last) = (&self.finished, &self.statistics, &self.final_observations);
+        fill::write_finished(&mut self.slabs[slot], finished, statistics, last, env_at);
+        self.last = slot;
         Ok(())
     }
 
     /// Its whole state.
     pub fn snapshot(&self, served: &Served) -> Result<Vec<u8>, Refusal> {
+        let never_reset = self.was_reset.iter().position(|&was_reset| !was_reset);
+        if let (true, Some(env)) = (self.open.is_partial(), never_reset) {
+            let text = format!("a snapshot before environment {env} was reset (reset all of them first)");
+            return Err(Refusal { code: ErrorCode::BadSession, text });
+        }
         let batch = self.batch.snapshot();
-        let parts = Parts { was_reset: self.was_reset, slab: &self.slab.bytes(), batch: &batch };
+        let parts = Parts {
+            was_reset: never_reset.is_none(),
+            slab: &self.slab().bytes(),
+            ends: &self.ends,
+            batch: &batch,
+        };
         snapshot::join(served, &self.open, &parts)
     }
 
     /// Goes back to the state of a snapshot; if it is refused, nothing has changed.
-    pub fn restore(&mut self, served: &Served, bytes: &[u8]) -> Result<(), Refusal> {
+    pub fn restore(&mut self, served: &Served, slot: usize, bytes: &[u8]) -> Result<(), Refusal> {
         let refuse = |text: String| Refusal { code: ErrorCode::BadSnapshot, text };
         let parts = snapshot::split(served, &self.open, bytes)?;
-        let mut slab = Slab::new(self.slab.layout().clone());
+        let is_whole = parts.was_reset || !self.open.is_partial();
+        if parts.ends.len() != self.ends.len() || !is_mask(parts.ends) || !is_whole {
+            return Err(refuse("a snapshot with ends of episodes that are none".into()));
+        }
+        let mut slab = Slab::new(self.slab().layout().clone());
         slab.take_over(parts.slab).map_err(refuse)?;
         self.batch.restore(parts.batch).map_err(|error| refuse(error.to_string()))?;
-        self.slab.take_over(&slab.bytes()).map_err(refuse)?;
-        self.was_reset = parts.was_reset;
+        self.slabs[slot].take_over(&slab.bytes()).map_err(refuse)?;
+        self.ends.copy_from_slice(parts.ends);
+        self.was_reset.fill(parts.was_reset);
+        self.last = slot;
         Ok(())
     }
 
-    fn push_finished(&mut self) {
-        self.slab.clear_finished();
-        let obs_len = self.opened.obs_len as usize;
-        for env in (0..self.finished.len()).filter(|&env| self.finished[env] == 1) {
-            let statistics = &self.statistics[env];
-            let account = &statistics.account;
-            let record = Finished {
-                env: env as u32,
-                length: statistics.length,
-                episode_return: statistics.return_sum,
-                final_equity: account.final_equity,
-                turnover: account.turnover,
-                max_drawdown: account.max_drawdown,
-                trades: account.n_trades.into(),
+    /// Whether the environments of a step have been reset: all of them if `ids` is empty.
+    fn check_reset(&self, ids: &[u32]) -> Result<(), Refusal> {
+        let refuse = |text: String| Err(Refusal { code: ErrorCode::BadSession, text });
+        if !self.open.is_partial() {
+            // A whole batch is reset as one.
+            return match self.was_reset.first() {
+                Some(true) => Ok(()),
+                _ => refuse("a step before the first reset (reset the session first)".into()),
             };
-            let final_observation = &self.final_observations[env * obs_len..][..obs_len];
-            self.slab.push_finished(record, &account.costs.to_array(), final_observation);
+        }
+        match ids.iter().find(|&&env| self.was_reset.get(env as usize) == Some(&false)) {
+            Some(env) => {
+                refuse(format!("a step of environment {env} before its first reset (reset it first)"))
+            }
+            None => Ok(()),
         }
     }
 }
 
-/// Rows to the columns of [`TRACE_COLUMNS`], then the costs of each environment.
-fn write_trace(rows: &[TraceRow], out: &mut [f64]) {
-    let n_envs = rows.len();
-    let (columns, costs) = out.split_at_mut(n_envs * TRACE_COLUMNS.len());
-    for (env, row) in rows.iter().enumerate() {
-        let values = [
-            row.ts as f64,
-            f64::from(row.symbol_idx),
-            row.close,
-            row.entry.price,
-            row.entry.shares,
-            row.exit.price,
-            row.exit.shares,
-            row.shares,
-            row.equity,
-        ];
-        for (column, value) in values.into_iter().enumerate() {
-            columns[column * n_envs + env] = value;
-        }
+/// Whether a session may be as large as `open` says, and have as many batches.
+fn check_size(served: &Served, open: &Open) -> Result<(), Refusal> {
+    let max_envs = served.spec.max_envs;
+    let refuse = |code: ErrorCode, text: String| Err(Refusal { code, text });
+    if open.n_envs == 0 || open.n_envs > max_envs {
+        let text = format!(
+            "a session of {} environments, where 1 to {max_envs} are allowed (start envpool with a larger --envs)",
+            open.n_envs
+        );
+        return refuse(ErrorCode::TooMany, text);
     }
-    for (row, slot) in rows.iter().zip(costs.chunks_exact_mut(trading_env::Costs::KINDS.len())) {
-        slot.copy_from_slice(&row.costs.to_array());
+    if open.batch > open.n_envs {
+        let text = format!("a batch of {} of {} environments (take a smaller one)", open.batch, open.n_envs);
+        return refuse(ErrorCode::BadOpen, text);
     }
+    if open.max_in_flight() > MAX_IN_FLIGHT {
+        let least = open.n_envs / (MAX_IN_FLIGHT + 1) + 1;
+        let text = format!(
+            "batches of {} of {} environments, where at most {MAX_IN_FLIGHT} batches are allowed (take at least {least})",
+            open.batch, open.n_envs
+        );
+        return refuse(ErrorCode::TooMany, text);
+    }
+    Ok(())
+}
+
+fn is_mask(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte <= 1)
 }
 
 #[cfg(test)]
@@ -221,20 +316,20 @@ mod tests {
     fn a_refused_request_leaves_the_session_as_it_was() {
         let served = served(&["--market", "nse", "--test-days", "3"]);
         let mut session = Session::open(&served, &Open::training(2, 7)).unwrap();
-        refused(session.step(&actions(&[0, 0])), ErrorCode::BadSession, "before the first reset");
-        session.reset(&[]).unwrap();
+        refused(session.step(0, &actions(&[0, 0])), ErrorCode::BadSession, "before the first reset");
+        session.reset(0, &[]).unwrap();
         let before = session.slab().bytes().to_vec();
-        refused(session.step(&actions(&[1])), ErrorCode::BadAction, "1 actions for 2 environments");
-        refused(session.step(&actions(&[0, 3])), ErrorCode::BadAction, "environment 1: action 3");
-        refused(session.step(&[0; 7]), ErrorCode::BadAction, "7 bytes");
-        refused(session.reset(&[1]), ErrorCode::BadFrame, "mask of 1 bytes");
-        refused(session.reset(&[1, 2]), ErrorCode::BadFrame, "0 or 1");
+        refused(session.step(0, &actions(&[1])), ErrorCode::BadAction, "1 actions for 2 environments");
+        refused(session.step(0, &actions(&[0, 3])), ErrorCode::BadAction, "environment 1: action 3");
+        refused(session.step(0, &[0; 7]), ErrorCode::BadAction, "7 bytes");
+        refused(session.reset(0, &[1]), ErrorCode::BadFrame, "mask of 1 bytes");
+        refused(session.reset(0, &[1, 2]), ErrorCode::BadFrame, "0 or 1");
         assert_eq!(session.slab().bytes(), before);
         // The next step is that of a session that was never asked anything wrong.
         let mut other = Session::open(&served, &Open::training(2, 7)).unwrap();
-        other.reset(&[]).unwrap();
-        session.step(&actions(&[2, 0])).unwrap();
-        other.step(&actions(&[2, 0])).unwrap();
+        other.reset(0, &[]).unwrap();
+        session.step(0, &actions(&[2, 0])).unwrap();
+        other.step(0, &actions(&[2, 0])).unwrap();
         assert_eq!(session.slab().bytes(), other.slab().bytes());
     }
 
@@ -244,11 +339,11 @@ mod tests {
         for autoreset in [wire::Autoreset::SameStep, wire::Autoreset::NextStep, wire::Autoreset::Disabled] {
             let open = Open { autoreset, trace: true, ..Open::training(3, 7) };
             let mut session = Session::open(&served, &open).unwrap();
-            session.reset(&[]).unwrap();
+            session.reset(0, &[]).unwrap();
             let play = |session: &mut Session, steps: std::ops::Range<i32>| -> Vec<Vec<u8>> {
                 steps
                     .map(|step| {
-                        session.step(&actions(&[step % 3, 2, (step / 4) % 3])).unwrap();
+                        session.step(0, &actions(&[step % 3, 2, (step / 4) % 3])).unwrap();
                         session.slab().bytes().to_vec()
                     })
                     .collect()
@@ -259,7 +354,7 @@ mod tests {
             // Back in the same session, and in a new one that was never reset.
             let mut other = Session::open(&served, &open).unwrap();
             for session in [&mut session, &mut other] {
-                session.restore(&served, &snapshot).unwrap();
+                session.restore(&served, 0, &snapshot).unwrap();
                 assert_eq!(session.slab().bytes(), then);
                 assert_eq!(play(session, 13..40), went_on);
             }
@@ -270,14 +365,14 @@ mod tests {
     fn a_refused_snapshot_leaves_the_session_as_it_was() {
         let served = served(&[]);
         let mut session = Session::open(&served, &Open::training(2, 7)).unwrap();
-        session.reset(&[]).unwrap();
-        session.step(&actions(&[0, 2])).unwrap();
+        session.reset(0, &[]).unwrap();
+        session.step(0, &actions(&[0, 2])).unwrap();
         let mut snapshot = session.snapshot(&served).unwrap();
         let before = session.slab().bytes().to_vec();
-        refused(session.restore(&served, &[]), ErrorCode::BadSnapshot, "no whole snapshot");
+        refused(session.restore(&served, 0, &[]), ErrorCode::BadSnapshot, "no whole snapshot");
         let middle = snapshot.len() / 2;
         snapshot[middle] ^= 1;
-        refused(session.restore(&served, &snapshot), ErrorCode::BadSnapshot, "no whole snapshot");
+        refused(session.restore(&served, 0, &snapshot), ErrorCode::BadSnapshot, "no whole snapshot");
         assert_eq!(session.slab().bytes(), before);
         assert_eq!(session.snapshot(&served).unwrap().len(), snapshot.len());
     }
@@ -297,12 +392,12 @@ mod tests {
     fn an_evaluation_plays_each_symbol_once_and_its_rewards_add_up() {
         let served = served(&["--market", "nse", "--test-days", "3"]);
         let mut session = Session::open(&served, &Open::evaluation(2, Range::Test)).unwrap();
-        session.reset(&[]).unwrap();
+        session.reset(0, &[]).unwrap();
         let mut sums = [0.0; 2];
         let mut costs = [0.0; 2];
         let n_steps = 3 * 10;
         for step in 0..n_steps {
-            session.step(&actions(&[step % 3, 2])).unwrap();
+            session.step(0, &actions(&[step % 3, 2])).unwrap();
             for env in 0..2 {
                 sums[env] += f64::from(session.slab().reward()[env]);
                 costs[env] += session.slab().trace_costs(env).iter().sum::<f64>();
@@ -319,7 +414,7 @@ mod tests {
         }
         assert_eq!(session.slab().trace_column(7), [0.0, 0.0], "flat at the end");
         // It stays as it ended.
-        session.step(&actions(&[0, 0])).unwrap();
+        session.step(0, &actions(&[0, 0])).unwrap();
         assert_eq!((session.slab().n_finished(), session.slab().truncated()), (0, &[1, 1][..]));
         assert_eq!(session.slab().reward(), [0.0, 0.0]);
     }

@@ -1,8 +1,9 @@
 //! A session's whole state in bytes: what a client keeps in its checkpoint and gives back to this server, or
 //! to another one that serves the same.
 //!
-//! The bytes are `ENVSNAP1`, the head's length (u64), the head, the slab, the environments, and the SHA-256 of
-//! all before it. The check sum finds what was cut or garbled on a disk; that a snapshot belongs here is told
+//! The bytes are `ENVSNAP2`, the session's seed (u64), the head's length (u64), the head, the slab, the ends, the
+//! environments, and the SHA-256 of all before it. The seed stands where a client can read it, to open a session
+//! with it. The check sum finds what was cut or garbled on a disk; that a snapshot belongs here is told
 //! by its head. Neither makes it trustworthy: the environments check what they restore.
 
 use serde::{Deserialize, Serialize};
@@ -12,18 +13,20 @@ use wire::message::{ErrorCode, Refusal, decode, encode};
 
 use crate::served::Served;
 
-const MAGIC: &[u8; 8] = b"ENVSNAP1";
+const MAGIC: &[u8; 8] = b"ENVSNAP2";
 const SUM_BYTES: usize = 32;
-/// Magic and the length of the head.
-const START_BYTES: usize = 16;
+/// Magic, seed and the length of the head.
+const START_BYTES: usize = 24;
 
 /// What a snapshot says about its session.
 #[derive(Debug, Serialize, Deserialize)]
 struct Head {
     served: [u8; 32],
     open: Open,
+    batch: u32,
     was_reset: bool,
     slab_bytes: u64,
+    ends_bytes: u64,
 }
 
 /// A session's state, in pieces.
@@ -33,6 +36,8 @@ pub struct Parts<'a> {
     pub was_reset: bool,
     /// What the last exchange brought, as a frame carries it.
     pub slab: &'a [u8],
+    /// With partial batches: how each environment's last step ended, two bytes each.
+    pub ends: &'a [u8],
     /// The environments.
     pub batch: &'a [u8],
 }
@@ -42,16 +47,20 @@ pub fn join(served: &Served, open: &Open, parts: &Parts<'_>) -> Result<Vec<u8>, 
     let head = Head {
         served: identity(served)?,
         open: open.clone(),
+        batch: open.batch,
         was_reset: parts.was_reset,
         slab_bytes: parts.slab.len() as u64,
+        ends_bytes: parts.ends.len() as u64,
     };
     let head = encode(&head).map_err(refuse)?;
-    let mut bytes =
-        Vec::with_capacity(START_BYTES + head.len() + parts.slab.len() + parts.batch.len() + SUM_BYTES);
+    let sections = parts.slab.len() + parts.ends.len() + parts.batch.len();
+    let mut bytes = Vec::with_capacity(START_BYTES + head.len() + sections + SUM_BYTES);
     bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&open.seed.to_le_bytes());
     bytes.extend_from_slice(&(head.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&head);
     bytes.extend_from_slice(parts.slab);
+    bytes.extend_from_slice(parts.ends);
     bytes.extend_from_slice(parts.batch);
     let sum = Sha256::digest(&bytes);
     bytes.extend_from_slice(&sum);
@@ -66,6 +75,7 @@ pub fn split<'a>(served: &Served, open: &Open, bytes: &'a [u8]) -> Result<Parts<
         return Err(whole());
     }
     let (magic, rest) = content.split_first_chunk::<8>().ok_or_else(whole)?;
+    let (_seed, rest) = rest.split_first_chunk::<8>().ok_or_else(whole)?;
     let (head_bytes, rest) = rest.split_first_chunk::<8>().ok_or_else(whole)?;
     let head_bytes = usize::try_from(u64::from_le_bytes(*head_bytes)).map_err(|_| whole())?;
     if magic != MAGIC {
@@ -74,7 +84,8 @@ pub fn split<'a>(served: &Served, open: &Open, bytes: &'a [u8]) -> Result<Parts<
         ));
     }
     let (head, rest) = rest.split_at_checked(head_bytes).ok_or_else(whole)?;
-    let head: Head = decode(head).map_err(|what| refuse(format!("a snapshot's head: {what}")))?;
+    let mut head: Head = decode(head).map_err(|what| refuse(format!("a snapshot's head: {what}")))?;
+    head.open.batch = head.batch;
     if let Some(difference) = difference(&head.open, open) {
         return Err(refuse(format!(
             "the snapshot's session was opened with {difference} (open one like it)"
@@ -86,15 +97,17 @@ pub fn split<'a>(served: &Served, open: &Open, bytes: &'a [u8]) -> Result<Parts<
         return Err(refuse(text.into()));
     }
     let slab_bytes = usize::try_from(head.slab_bytes).map_err(|_| whole())?;
-    let (slab, batch) = rest.split_at_checked(slab_bytes).ok_or_else(whole)?;
-    Ok(Parts { was_reset: head.was_reset, slab, batch })
+    let ends_bytes = usize::try_from(head.ends_bytes).map_err(|_| whole())?;
+    let (slab, rest) = rest.split_at_checked(slab_bytes).ok_or_else(whole)?;
+    let (ends, batch) = rest.split_at_checked(ends_bytes).ok_or_else(whole)?;
+    Ok(Parts { was_reset: head.was_reset, slab, ends, batch })
 }
 
 /// What must be the same where a snapshot is taken and where it is restored: the specification but for its
 /// caps and defaults, and the default length of episodes.
 fn identity(served: &Served) -> Result<[u8; 32], Refusal> {
     let mut spec = served.spec.clone();
-    (spec.seed, spec.max_envs, spec.max_sessions) = (0, 0, 0);
+    (spec.seed, spec.max_envs, spec.max_sessions, spec.batch) = (0, 0, 0, 0);
     let spec = spec.to_json().map_err(refuse)?;
     let length = format!("{:?}", served.episode_length());
     Ok(Sha256::new().chain_update(spec).chain_update([0]).chain_update(length).finalize().into())
@@ -110,9 +123,11 @@ fn difference(then: &Open, now: &Open) -> Option<String> {
         ("episode", format!("{:?}", then.episode), then.episode == now.episode),
         ("autoreset", format!("{:?}", then.autoreset), then.autoreset == now.autoreset),
         ("trace", format!("{:?}", then.trace), then.trace == now.trace),
+        ("batch", format!("{:?}", then.batch), then.n_rows() == now.n_rows()),
     ];
     let named = fields.into_iter().find(|(.., same)| !same).map(|(name, value, _)| format!("{name} {value}"));
-    named.or_else(|| (then != now).then(|| "another account or end".into()))
+    let account = |open: &Open| (open.liquidate_at_end, open.hold_account);
+    named.or_else(|| (account(then) != account(now)).then(|| "another account or end".into()))
 }
 
 fn refuse(text: String) -> Refusal {
@@ -128,17 +143,19 @@ mod tests {
     fn a_snapshot_comes_back_in_its_pieces() {
         let served = served(&[]);
         let open = Open::training(2, 7);
-        let parts = Parts { was_reset: true, slab: &[1, 2, 3], batch: &[4, 5] };
+        let parts = Parts { was_reset: true, slab: &[1, 2, 3], ends: &[0, 1], batch: &[4, 5] };
         let bytes = join(&served, &open, &parts).unwrap();
         let back = split(&served, &open, &bytes).unwrap();
         assert_eq!((back.was_reset, back.slab, back.batch), (true, &[1, 2, 3][..], &[4, 5][..]));
+        assert_eq!((back.ends, &bytes[..16]), (&[0, 1][..], &b"ENVSNAP2\x07\0\0\0\0\0\0\0"[..]));
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_found() {
         let served = served(&[]);
         let open = Open::training(2, 7);
-        let bytes = join(&served, &open, &Parts { was_reset: true, slab: &[1], batch: &[2] }).unwrap();
+        let bytes =
+            join(&served, &open, &Parts { was_reset: true, slab: &[1], ends: &[], batch: &[2] }).unwrap();
         for at in 0..bytes.len() {
             assert!(split(&served, &open, &bytes[..at]).is_err(), "cut at {at}");
             let mut spoilt = bytes.clone();
@@ -150,14 +167,17 @@ mod tests {
     #[test]
     fn a_snapshot_of_another_session_or_server_is_refused_by_name() {
         let open = Open::training(2, 7);
-        let bytes = join(&served(&[]), &open, &Parts { was_reset: true, slab: &[], batch: &[] }).unwrap();
+        let bytes =
+            join(&served(&[]), &open, &Parts { was_reset: true, slab: &[], ends: &[], batch: &[] }).unwrap();
         let refused = |flags: &[&str], open: &Open| split(&served(flags), open, &bytes).unwrap_err().text;
         assert!(refused(&[], &Open::training(3, 7)).contains("n_envs 2"));
         assert!(refused(&[], &Open::training(2, 8)).contains("seed 7"));
         assert!(refused(&[], &Open { hold_account: true, ..open.clone() }).contains("account"));
         assert!(refused(&["--costs", "none"], &open).contains("other data, rules"));
         assert!(refused(&["--episode-len", "7"], &open).contains("other data, rules"));
-        // Caps and defaults of the server do not matter.
-        assert!(split(&served(&["--envs", "7", "--seed", "9"]), &open, &bytes).is_ok());
+        assert!(refused(&[], &Open { batch: 1, ..open.clone() }).contains("batch 0"));
+        // Caps and defaults of the server do not matter, nor that all environments are also a batch.
+        assert!(split(&served(&["--envs", "7", "--seed", "9", "--batch", "3"]), &open, &bytes).is_ok());
+        assert!(split(&served(&[]), &Open { batch: 2, ..open.clone() }, &bytes).is_ok());
     }
 }

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, IoSliceMut, Read, Write};
+use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::process::Child;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
+use crate::early::{Early, Sending};
 use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
 use crate::message::{MAX_CONTROL_BYTES, Refusal, decode, encode};
 use crate::{WireError, wait};
@@ -35,6 +36,7 @@ pub(crate) struct Channel {
     child: Option<Child>,
     peer: String,
     hurry: Hurry,
+    early: Early,
 }
 
 impl Channel {
@@ -46,7 +48,14 @@ impl Channel {
     ) -> Result<Self, WireError> {
         wait::set_nonblocking(&reader)?;
         wait::set_nonblocking(&writer)?;
-        Ok(Self { reader, writer: Some(writer), child, peer, hurry: Hurry::default() })
+        Ok(Self {
+            reader,
+            writer: Some(writer),
+            child,
+            peer,
+            hurry: Hurry::default(),
+            early: Early::default(),
+        })
     }
 
     /// Gives up waiting soon after `asked` says that the caller was asked to stop.
@@ -75,12 +84,9 @@ impl Channel {
 
     pub(crate) fn send(&mut self, kind: Kind, session: u32, body: &[u8]) -> Result<(), WireError> {
         let Some(writer) = &mut self.writer else { return Err(self.gone()) };
-        match frame::write(
-            &mut Patient { file: writer, limit: ANSWER_LIMIT, hurry: &self.hurry },
-            kind,
-            session,
-            body,
-        ) {
+        let (reader, early, hurry) = (&mut self.reader, &mut self.early, &self.hurry);
+        let mut out = Sending { writer, reader, early, limit: ANSWER_LIMIT, hurry };
+        match frame::write(&mut out, kind, session, body) {
             Ok(()) => Ok(()),
             // What it said before it went can still be read, and may be why.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -117,6 +123,11 @@ impl Channel {
     ) -> Result<(Header, Vec<OwnedFd>), WireError> {
         let mut bytes = [0; HEADER_BYTES];
         let mut descriptors = Vec::new();
+        if !self.early.is_empty() {
+            // Not what is asked for, and without descriptors.
+            self.receive_exact(&mut bytes, limit)?;
+            return Ok((self.decode_header(&bytes)?, descriptors));
+        }
         let mut patient = Patient { file: &mut self.reader, limit, hurry: &self.hurry };
         let mut filled = 0;
         while filled < HEADER_BYTES {
@@ -129,14 +140,6 @@ impl Channel {
             }
         }
         Ok((self.decode_header(&bytes)?, descriptors))
-    }
-
-    /// A frame that wakes `session`, which is certainly under way.
-    pub(crate) fn receive_wake(&mut self, session: u32) -> Result<(), WireError> {
-        match self.receive_header(ANSWER_LIMIT)? {
-            header if header.kind == Kind::Wake && header.session == session && header.length == 0 => Ok(()),
-            header => Err(self.garbled(format!("{header:?} where a wake-up was due"))),
-        }
     }
 
     pub(crate) fn receive_message<M: serde::de::DeserializeOwned>(
@@ -172,7 +175,9 @@ impl Channel {
     }
 
     pub(crate) fn receive_exact(&mut self, bytes: &mut [u8], limit: Duration) -> Result<(), WireError> {
-        let outcome = Patient { file: &mut self.reader, limit, hurry: &self.hurry }.read_exact(bytes);
+        let n_early = self.early.take(bytes);
+        let mut patient = Patient { file: &mut self.reader, limit, hurry: &self.hurry };
+        let outcome = patient.read_exact(&mut bytes[n_early..]);
         outcome.map_err(|error| self.explain(error, limit))
     }
 
@@ -254,7 +259,7 @@ impl Drop for Channel {
 
 /// Whether a wait is to end early.
 #[derive(Default)]
-struct Hurry {
+pub(crate) struct Hurry {
     asked: Option<Box<dyn Fn() -> bool + Send>>,
     since: Cell<Option<Instant>>,
     /// Whether a wait has ended early: then none is begun any more.
@@ -264,7 +269,7 @@ struct Hurry {
 impl Hurry {
     /// Waits until `file` is `ready`, the time is up, or the caller has been asked to stop and has waited a moment
     /// longer. Says whether it is ready.
-    fn wait(
+    pub(crate) fn wait(
         &self,
         file: &File,
         limit: Duration,
@@ -301,7 +306,7 @@ impl fmt::Debug for Hurry {
     }
 }
 
-/// A file whose reads and writes wait, but not for ever: each byte of progress starts the limit anew.
+/// A file whose reads wait, but not for ever: each byte of progress starts the limit anew.
 struct Patient<'a> {
     file: &'a mut File,
     limit: Duration,
@@ -330,20 +335,6 @@ impl Patient<'_> {
 impl Read for Patient<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.retry(|file| file.read(bytes), wait::readable)
-    }
-}
-
-impl Write for Patient<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.retry(|file| file.write(bytes), wait::writable)
-    }
-
-    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.retry(|file| file.write_vectored(parts), wait::writable)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The learner's end of a connection: spawn a server or connect to one, read its specification, open
 //! sessions, step them.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,9 +15,11 @@ use crate::channel::{ANSWER_LIMIT, Channel};
 use crate::frame::Kind;
 use crate::layout::SlabLayout;
 use crate::message::{
-    Actions, CAN_MAP_DESCRIPTORS, CAN_MAP_FILES, CAN_POST, Hello, Open, Opened, Sharing, Welcome,
+    Actions, CAN_BATCH, CAN_MAP_DESCRIPTORS, CAN_MAP_FILES, CAN_POST, Hello, Open, Opened, Sharing, Welcome,
 };
+use crate::partial::InParts;
 use crate::shared::client_end::ClientEnd;
+use crate::shared::exchange::Slots;
 use crate::slab::Slab;
 use crate::spec::Spec;
 use crate::{WireError, wait};
@@ -37,7 +40,7 @@ pub enum Transport {
 /// A connection to an environment server.
 #[derive(Debug)]
 pub struct Client {
-    channel: Channel,
+    pub(crate) channel: Channel,
     server: String,
     capabilities: u64,
     spec: Spec,
@@ -47,26 +50,31 @@ pub struct Client {
 /// A batch of environments on a connection, and the slab that the last exchange left.
 #[derive(Debug)]
 pub struct Session {
-    id: u32,
-    slab: Slab,
-    in_flight: Flight,
-    shared: Option<ClientEnd>,
+    pub(crate) id: u32,
+    /// One for each request that may be in flight, where they are the server's; else one that answers are read into.
+    pub(crate) slabs: Vec<Slab>,
+    latest: usize,
+    /// Requests without an answer, the oldest first.
+    pub(crate) in_flight: VecDeque<Flight>,
+    /// How many requests have had a slab for their answer.
+    n_turns: usize,
+    pub(crate) shared: Option<ClientEnd>,
+    pub(crate) parts: Option<InParts>,
 }
 
-/// What a session waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flight {
-    Nothing,
-    /// The answer to a frame.
-    Frame,
-    /// The answer to a request in shared memory.
-    Posted,
+/// A request without an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flight {
+    /// Whether it was posted in shared memory, and not sent as a frame.
+    pub(crate) is_posted: bool,
+    /// Which slab the answer has.
+    pub(crate) slot: usize,
 }
 
 impl Session {
     /// What the last exchange brought.
     pub fn slab(&self) -> &Slab {
-        &self.slab
+        &self.slabs[self.latest]
     }
 
     /// Whether its actions and slabs travel in shared memory.
@@ -74,12 +82,24 @@ impl Session {
         self.shared.is_some()
     }
 
-    fn must_be_idle(&self, asked: &str) -> Result<(), WireError> {
-        if self.in_flight != Flight::Nothing {
-            let what = format!("{asked} called for a session with a step in flight (receive it first)");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+    /// How many requests have been sent whose answers have not been received.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(crate) fn must_be_idle(&self, asked: &str) -> Result<(), WireError> {
+        if self.in_flight.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        Err(misuse(format!("{asked} called for a session with a step in flight (receive it first)")))
+    }
+
+    /// The slab for the answer to the next request, which is the server's to write from now on.
+    pub(crate) fn take_turn(&mut self) -> usize {
+        let slot = self.n_turns % self.slabs.len();
+        self.n_turns = self.n_turns.wrapping_add(1);
+        self.slabs[slot].hand_over();
+        slot
     }
 }
 
@@ -196,7 +216,8 @@ impl Client {
     /// If the server refuses, or is gone.
     pub fn open(&mut self, open: &Open) -> Result<Session, WireError> {
         let id = self.next_session;
-        self.channel.send_message(Kind::Open, id, open)?;
+        let body = open.encode(self.capabilities).map_err(misuse)?;
+        self.channel.send(Kind::Open, id, &body)?;
         let (header, descriptors) = if self.capabilities & CAN_MAP_DESCRIPTORS == 0 {
             (self.channel.receive_header(ANSWER_LIMIT)?, Vec::new())
         } else {
@@ -207,19 +228,21 @@ impl Client {
             return Err(self.channel.garbled("an opened session of other shapes than asked for".into()));
         }
         self.next_session += 1;
-        let layout = SlabLayout::new(&opened);
+        let layout = SlabLayout::of(open, &opened);
         let mut mapped = None;
         if sharing != Sharing::Inline {
-            let n_values = open.n_envs as usize * self.spec.action.values_per_env();
-            mapped = ClientEnd::map(&sharing, descriptors, &layout, n_values);
+            let slots = Slots::of(open, self.spec.action.values_per_env());
+            mapped = ClientEnd::map(&sharing, descriptors, &layout, slots);
             self.channel.send(Kind::Map, id, &[mapped.is_some().into()])?;
             self.receive_nothing(Kind::Mapped)?;
         }
-        let (shared, slab) = match mapped {
-            Some((shared, slab)) => (Some(shared), slab),
-            None => (None, Slab::new(layout)),
+        let (shared, slabs) = match mapped {
+            Some((shared, slabs)) => (Some(shared), slabs),
+            None => (None, vec![Slab::new(layout)]),
         };
-        Ok(Session { id, slab, in_flight: Flight::Nothing, shared })
+        let parts = open.is_partial().then(|| InParts::new(open, self.spec.action.values_per_env()));
+        let in_flight = VecDeque::with_capacity(open.max_in_flight() as usize);
+        Ok(Session { id, slabs, latest: 0, in_flight, n_turns: 0, shared, parts })
     }
 
     /// Starts new episodes in all environments; their first observations are then in the slab.
@@ -235,10 +258,11 @@ impl Client {
     /// # Errors
     /// If the server refuses, or is gone.
     pub fn reset_where(&mut self, session: &mut Session, mask: &[u8]) -> Result<(), WireError> {
+        session.must_be_whole("reset", "reset_some")?;
         session.must_be_idle("reset")?;
-        session.slab.hand_over();
+        let slot = session.take_turn();
         self.channel.send(Kind::Reset, session.id, mask)?;
-        session.in_flight = Flight::Frame;
+        session.in_flight.push_back(Flight { is_posted: false, slot });
         self.receive(session)
     }
 
@@ -257,43 +281,50 @@ impl Client {
     /// If the server is gone.
     pub fn send(&mut self, session: &mut Session, actions: Actions<'_>) -> Result<(), WireError> {
         let bytes = actions.bytes();
+        session.must_be_whole("send", "send_some")?;
         session.must_be_idle("send")?;
-        session.slab.hand_over();
-        if let Some(shared) = &mut session.shared
-            && shared.post(bytes, session.id, &mut self.channel)?
-        {
-            session.in_flight = Flight::Posted;
-            return Ok(());
+        let slot = session.take_turn();
+        let is_posted = match &mut session.shared {
+            Some(shared) => shared.post(slot, [bytes, &[]], session.id, &mut self.channel)?,
+            None => false,
+        };
+        if !is_posted {
+            self.channel.send(Kind::Step, session.id, bytes)?;
         }
-        self.channel.send(Kind::Step, session.id, bytes)?;
-        session.in_flight = Flight::Frame;
+        session.in_flight.push_back(Flight { is_posted, slot });
         Ok(())
     }
 
-    /// Waits for what [`Client::send`] asked for. Sessions must be received in the order in which they were
-    /// sent.
+    /// Waits for what [`Client::send`] asked for, or [`Client::send_some`] longest ago. Sessions must be received in
+    /// the order in which they were sent.
     ///
     /// # Errors
     /// If the server refused an action, or is gone.
     pub fn receive(&mut self, session: &mut Session) -> Result<(), WireError> {
-        let outcome = self.receive_answer(session);
-        if matches!(outcome, Err(WireError::Refused { .. })) {
-            session.slab.take_back();
+        let Some(flight) = session.in_flight.pop_front() else {
+            return Err(misuse("receive called for a session with nothing in flight".into()));
+        };
+        let outcome = self.receive_answer(session, flight);
+        match outcome {
+            Ok(()) => session.latest = flight.slot,
+            Err(WireError::Refused { .. }) => session.slabs[flight.slot].take_back(),
+            Err(_) => {}
+        }
+        if let Some(parts) = &mut session.parts {
+            let described = session.slabs[session.latest].env_id();
+            let is_other = parts.landed().is_some_and(|asked| asked != described);
+            if outcome.is_ok() && is_other {
+                return Err(self.channel.garbled("a slab of other environments than asked for".into()));
+            }
         }
         outcome
     }
 
-    fn receive_answer(&mut self, session: &mut Session) -> Result<(), WireError> {
-        match (std::mem::replace(&mut session.in_flight, Flight::Nothing), &mut session.shared) {
-            (Flight::Nothing, _) => {
-                let what = "receive called for a session with nothing in flight";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
-            }
-            (Flight::Posted, Some(shared)) => {
-                shared.wait(session.id, &mut self.channel)?;
-                return session.slab.receive().map_err(|what| self.channel.garbled(what));
-            }
-            _ => {}
+    fn receive_answer(&mut self, session: &mut Session, flight: Flight) -> Result<(), WireError> {
+        let slab = &mut session.slabs[flight.slot];
+        if let (true, Some(shared)) = (flight.is_posted, &mut session.shared) {
+            shared.wait(flight.slot, session.id, &mut self.channel)?;
+            return slab.receive().map_err(|what| self.channel.garbled(what));
         }
         let header = self.channel.receive_header(ANSWER_LIMIT)?;
         if header.kind == Kind::Refused {
@@ -303,14 +334,14 @@ impl Client {
             return Err(self.channel.garbled(format!("{header:?} where a slab was due")));
         }
         let length = header.length as usize;
-        if session.slab.is_of_server() && length == 0 {
-            return session.slab.receive().map_err(|what| self.channel.garbled(what));
+        if slab.is_of_server() && length == 0 {
+            return slab.receive().map_err(|what| self.channel.garbled(what));
         }
-        if session.slab.is_of_server() || header.length > session.slab.layout().max_bytes() as u64 {
+        if slab.is_of_server() || header.length > slab.layout().max_bytes() as u64 {
             return Err(self.channel.garbled(format!("a slab of {length} bytes")));
         }
-        self.channel.receive_exact(session.slab.body_mut(length), ANSWER_LIMIT)?;
-        session.slab.check(length).map_err(|what| self.channel.garbled(what))
+        self.channel.receive_exact(slab.body_mut(length), ANSWER_LIMIT)?;
+        slab.check(length).map_err(|what| self.channel.garbled(what))
     }
 
     /// The session's whole state, to be kept and given to [`Client::restore`], of this server or of another
@@ -328,7 +359,7 @@ impl Client {
         if header.kind != Kind::Snapshotted || header.session != session.id {
             return Err(self.channel.garbled(format!("{header:?} where a snapshot was due")));
         }
-        if header.length > session.slab.layout().max_snapshot_bytes() as u64 {
+        if header.length > session.slab().layout().max_snapshot_bytes() as u64 {
             return Err(self.channel.garbled(format!("a snapshot of {} bytes", header.length)));
         }
         let mut bytes = vec![0; header.length as usize];
@@ -344,15 +375,19 @@ impl Client {
     pub fn restore(&mut self, session: &mut Session, snapshot: &[u8]) -> Result<(), WireError> {
         session.must_be_idle("restore")?;
         // The server would hang up on more, as it could not tell where the next request begins.
-        let most = session.slab.layout().max_snapshot_bytes();
+        let most = session.slab().layout().max_snapshot_bytes();
         if snapshot.len() > most {
-            let what =
-                format!("a snapshot of {} bytes, where {most} are the most for this session", snapshot.len());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what).into());
+            return Err(misuse(format!(
+                "a snapshot of {} bytes, where {most} are the most for this session",
+                snapshot.len()
+            )));
         }
-        session.slab.hand_over();
+        let slot = session.take_turn();
         self.channel.send(Kind::Restore, session.id, snapshot)?;
-        session.in_flight = Flight::Frame;
+        session.in_flight.push_back(Flight { is_posted: false, slot });
+        if let Some(parts) = &mut session.parts {
+            parts.sent(&[]);
+        }
         self.receive(session)
     }
 
@@ -384,9 +419,14 @@ impl Drop for Client {
 
 fn capabilities(transport: Transport, way: u64) -> u64 {
     match transport {
-        Transport::Shared => way | CAN_POST,
-        Transport::Inline => 0,
+        Transport::Shared => way | CAN_POST | CAN_BATCH,
+        Transport::Inline => CAN_BATCH,
     }
+}
+
+/// What a caller has asked for that makes no sense.
+pub(crate) fn misuse(what: String) -> WireError {
+    io::Error::new(io::ErrorKind::InvalidInput, what).into()
 }
 
 fn is_absence(error: &io::Error) -> bool {

@@ -3,7 +3,8 @@
 //!
 //! A client opens one connection and on it any number of sessions, each a batch of environments with its own
 //! seed, range of days and reset rule. One exchange a batch: actions go out, and one [`Slab`] comes back with
-//! observations, rewards, ends and the records of finished episodes as plain arrays.
+//! observations, rewards, ends and the records of finished episodes as plain arrays. With partial batches
+//! ([`Open::batch`]) an exchange is about some of the environments, and several may be under way at once.
 //!
 //! # Layout
 //! - [`message`]: the control messages, encoded with bincode.
@@ -13,19 +14,21 @@
 //!   `observations` how the largest of them is read in place.
 //! - [`shared`]: memory that both sides map, so that the stream carries wake-ups alone.
 //! - [`wait`]: waiting on a file descriptor with an end.
-//! - `channel`: the client's byte stream, and the process at its other end.
-//! - [`client`]: the learner's end: spawn or connect, open, reset, step.
+//! - `channel`: the client's byte stream, and the process at its other end; `early` reads while it writes.
+//! - [`client`]: the learner's end: spawn or connect, open, reset, step; `partial`: some environments at a time.
 //! - [`server`]: the environment server's end.
 #[cfg(target_endian = "big")]
 compile_error!("slabs are little-endian memory; a big-endian port needs byte swapping in `slab` and `frame`");
 
 mod channel;
 pub mod client;
+mod early;
 pub mod error;
 pub mod frame;
 mod layout;
 pub mod message;
 mod observations;
+mod partial;
 pub mod server;
 pub mod shared;
 pub mod slab;

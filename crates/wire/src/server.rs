@@ -10,9 +10,9 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use crate::WireError;
 use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
 use crate::layout::SlabLayout;
-use crate::message::{ErrorCode, Hello, Open, Opened, Refusal, Welcome, decode, encode};
-use crate::shared::exchange::AnswerKind;
-use crate::shared::server_end::ServerEnd;
+use crate::message::{CAN_BATCH, ErrorCode, Hello, Open, Opened, Refusal, Welcome, decode, encode};
+use crate::shared::exchange::{AnswerKind, Slots};
+use crate::shared::server_end::{Posted, ServerEnd};
 use crate::slab::{SharedWords, Slab};
 use crate::spec::Spec;
 
@@ -32,6 +32,7 @@ pub struct Connection<R, W> {
     max_body: usize,
     max_snapshot: usize,
     values_per_env: usize,
+    capabilities: u64,
     shared: ServerEnd,
 }
 
@@ -54,19 +55,25 @@ pub enum Request<'a> {
         /// What it is to be.
         open: Open,
     },
-    /// New episodes where `mask` is 1; in all environments if it is empty.
+    /// New episodes where a mask says so.
     Reset {
         /// Which session.
         session: u32,
-        /// Empty, or a byte an environment.
-        mask: &'a [u8],
+        /// The slab for the answer, where there are several.
+        slot: usize,
+        /// The mask as it came: empty, or a byte an environment; the environments' numbers before it where a request
+        /// names some. See [`env_ids`].
+        body: &'a [u8],
     },
     /// One step; the bytes are not yet checked against the action space.
     Step {
         /// Which session.
         session: u32,
-        /// The actions as they came; see [`discrete_actions`] and [`continuous_actions`].
-        actions: &'a [u8],
+        /// The slab for the answer, where there are several.
+        slot: usize,
+        /// The actions as they came; see [`discrete_actions`] and [`continuous_actions`]. The environments' numbers
+        /// come before them where a request names some.
+        body: &'a [u8],
     },
     /// The end of a session.
     Close {
@@ -82,6 +89,8 @@ pub enum Request<'a> {
     Restore {
         /// Which session.
         session: u32,
+        /// The slab for the answer, where there are several.
+        slot: usize,
         /// What the client says is one.
         snapshot: &'a [u8],
     },
@@ -105,8 +114,9 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
         server: &str,
         spec: &Spec,
     ) -> Result<Option<Self>, WireError> {
-        let actions = 4 * spec.max_envs as usize * spec.action.values_per_env();
-        let max_body = actions.max(MAX_REQUEST_BYTES);
+        // An action and the number of its environment.
+        let requests = 4 * spec.max_envs as usize * (spec.action.values_per_env() + 1);
+        let max_body = requests.max(MAX_REQUEST_BYTES);
         let largest = Opened {
             n_envs: spec.max_envs,
             obs_len: spec.observation.len,
@@ -121,6 +131,7 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
             max_body,
             max_snapshot: SlabLayout::new(&largest).max_snapshot_bytes(),
             values_per_env: spec.action.values_per_env(),
+            capabilities: 0,
             shared: ServerEnd::new(0, carrier),
         };
         let Some(header) = connection.read_frame()? else { return Ok(None) };
@@ -132,7 +143,8 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
             Err(what) => return Err(connection.hang_up(what)),
         };
         connection.shared = ServerEnd::new(hello.capabilities, carrier);
-        let capabilities = connection.shared.capabilities();
+        let capabilities = connection.shared.capabilities() | hello.capabilities & CAN_BATCH;
+        connection.capabilities = capabilities;
         let spec = spec.to_json().map_err(io::Error::other)?;
         let welcome = Welcome { server: server.to_owned(), capabilities, spec };
         connection.client = hello.client;
@@ -157,11 +169,13 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
     /// If what comes is not this protocol, so that the connection cannot go on; the client is told so.
     pub fn next_request(&mut self) -> Result<Option<Request<'_>>, WireError> {
         loop {
-            if let Some((session, bytes)) = self.shared.take_posted(&mut self.body) {
-                return Ok(Some(Request::Step {
-                    session,
-                    actions: &bytemuck::cast_slice(&self.body)[..bytes],
-                }));
+            match self.shared.take_posted(&mut self.body) {
+                Ok(None) => {}
+                Ok(Some(Posted { session, slot, bytes })) => {
+                    let body = &bytemuck::cast_slice(&self.body)[..bytes];
+                    return Ok(Some(Request::Step { session, slot, body }));
+                }
+                Err(what) => return Err(self.hang_up(what)),
             }
             if self.shared.spin() || !self.shared.fall_asleep() {
                 continue;
@@ -180,27 +194,28 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
                     _ => self.refuse(session, ErrorCode::BadFrame, "map: not one byte, 0 or 1".into())?,
                 },
                 Kind::Goodbye => return Ok(None),
-                Kind::Open => match decode(self.body_bytes(header)) {
+                Kind::Open => match Open::decode(self.body_bytes(header), self.capabilities) {
                     Ok(open) => return Ok(Some(Request::Open { session, open })),
                     Err(what) => self.refuse(session, ErrorCode::BadFrame, format!("open: {what}"))?,
                 },
                 Kind::Reset => {
-                    return Ok(Some(Request::Reset { session, mask: self.body_bytes(header) }));
-                }
-                Kind::Step if header.length == 0 && self.shared.is_shared(session) => {
-                    let bytes = self.shared.copy_actions(session, &mut self.body).unwrap_or(0);
-                    return Ok(Some(Request::Step {
-                        session,
-                        actions: &bytemuck::cast_slice(&self.body)[..bytes],
-                    }));
+                    let slot = self.shared.take_turn(session);
+                    return Ok(Some(Request::Reset { session, slot, body: self.body_bytes(header) }));
                 }
                 Kind::Step => {
-                    return Ok(Some(Request::Step { session, actions: self.body_bytes(header) }));
+                    let slot = self.shared.take_turn(session);
+                    let mut bytes = header.length as usize;
+                    if bytes == 0 {
+                        bytes = self.shared.copy_request(session, slot, &mut self.body).unwrap_or(0);
+                    }
+                    let body = &bytemuck::cast_slice(&self.body)[..bytes];
+                    return Ok(Some(Request::Step { session, slot, body }));
                 }
                 Kind::Close => return Ok(Some(Request::Close { session })),
                 Kind::Snapshot => return Ok(Some(Request::Snapshot { session })),
                 Kind::Restore => {
-                    return Ok(Some(Request::Restore { session, snapshot: self.body_bytes(header) }));
+                    let slot = self.shared.take_turn(session);
+                    return Ok(Some(Request::Restore { session, slot, snapshot: self.body_bytes(header) }));
                 }
                 other => {
                     let text = format!("a client does not send {other:?} here");
@@ -214,10 +229,10 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
     ///
     /// # Errors
     /// If the client is gone.
-    pub fn opened(&mut self, session: u32, opened: &Opened) -> Result<(), WireError> {
-        let n_values = opened.n_envs as usize * self.values_per_env;
-        let slab_bytes = SlabLayout::new(opened).total_bytes();
-        let (sharing, descriptors) = self.shared.offer(session, n_values, slab_bytes);
+    pub fn opened(&mut self, session: u32, open: &Open, opened: &Opened) -> Result<(), WireError> {
+        let slots = Slots::of(open, self.values_per_env);
+        let slab_bytes = SlabLayout::of(open, opened).total_bytes();
+        let (sharing, descriptors) = self.shared.offer(session, slots, slab_bytes);
         if descriptors.is_empty() {
             return self.answer(Kind::Opened, session, &(opened, sharing));
         }
@@ -228,10 +243,10 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
         Ok(self.writer.write_all(&frame[sent..])?)
     }
 
-    /// The memory that the client has mapped for a session's slab: the answer to [`Request::Share`] is
+    /// The memory that the client has mapped for a session's slabs, one a slot: the answer to [`Request::Share`] is
     /// [`Connection::mapped`], after it is in use. `None` if none was offered.
-    pub fn shared_words(&mut self, session: u32) -> Option<SharedWords> {
-        self.shared.mapped(session, true).map(SharedWords)
+    pub fn shared_words(&mut self, session: u32) -> Option<Vec<SharedWords>> {
+        Some(self.shared.mapped(session, true)?.into_iter().map(SharedWords).collect())
     }
 
     /// Says that a session uses shared memory from now on, or that it does not.
@@ -346,6 +361,11 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
         let _ = self.refuse(0, ErrorCode::BadFrame, what.clone());
         WireError::Garbled { peer: self.client.clone(), what }
     }
+}
+
+/// The numbers of environments in a request's bytes, if they are a whole number of them.
+pub fn env_ids(bytes: &[u8]) -> Option<&[u32]> {
+    bytemuck::try_cast_slice(bytes).ok()
 }
 
 /// The discrete actions in a step's bytes, if they are a whole number of them.

@@ -8,6 +8,7 @@
 //! | rewards | f32 × n | of the step just made; 0 after a reset |
 //! | terminated | u8 × n | 1 where the episode ended by the rules |
 //! | truncated | u8 × n | 1 where it ended by a limit or the end of the data; both may be 1 |
+//! | env id | u32 × n | only with partial batches: which environments these are, ascending |
 //! | trace | [`TRACE_COLUMNS`] × f64 × n, then f64 × n × costs | only if the session asked for it |
 //! | count | u64 | how many finished records follow |
 //! | finished | [`Finished`] + costs f64 + observation f32, padded to 8 bytes, × count | one for each episode that ended |
@@ -17,6 +18,7 @@
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut, Range};
+use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -70,7 +72,9 @@ pub struct Slab {
 /// The slab that the server writes, mapped to be read.
 #[derive(Debug)]
 struct Theirs {
-    memory: Mapping,
+    memory: Arc<Mapping>,
+    /// The byte of the memory with which the slab begins.
+    at: usize,
     /// Whether it is the server's turn, which may be writing.
     is_being_written: bool,
     was_received: bool,
@@ -117,6 +121,8 @@ pub struct SlabMut<'a> {
     pub terminated: &'a mut [u8],
     /// `n_envs`.
     pub truncated: &'a mut [u8],
+    /// `n_envs`; empty where a slab describes all environments.
+    pub env_id: &'a mut [u32],
     /// `TRACE_COLUMNS × n_envs`, column by column, then `n_envs × costs`; empty without a trace.
     pub trace: &'a mut [f64],
 }
@@ -128,12 +134,12 @@ impl Slab {
         Self { layout, words, theirs: None }
     }
 
-    /// A client's: observations are read where the server writes them, in `memory`; everything else is copied
-    /// out of it by [`Slab::receive`] and then checked.
-    pub(crate) fn of_server(layout: SlabLayout, memory: Mapping) -> Self {
+    /// A client's: observations are read where the server writes them, in `memory` from byte `at` on; everything
+    /// else is copied out of it by [`Slab::receive`] and then checked.
+    pub(crate) fn of_server(layout: SlabLayout, memory: Arc<Mapping>, at: usize) -> Self {
         let words = Words::Private(vec![0; (layout.total - layout.reward) / 8]);
         // Nothing has been received yet.
-        let theirs = Theirs { memory, is_being_written: true, was_received: false };
+        let theirs = Theirs { memory, at, is_being_written: true, was_received: false };
         Self { layout, words, theirs: Some(theirs) }
     }
 
@@ -157,7 +163,7 @@ impl Slab {
         match &self.theirs {
             None => self.view(0, len).into(),
             Some(theirs) if theirs.is_being_written => (&[][..]).into(),
-            Some(theirs) => theirs.memory.observations(0, len),
+            Some(theirs) => theirs.memory.observations(theirs.at, len),
         }
     }
 
@@ -174,6 +180,11 @@ impl Slab {
     /// 1 where an episode ended by a limit or the end of the data.
     pub fn truncated(&self) -> &[u8] {
         self.view(self.layout.truncated, self.layout.n_envs)
+    }
+
+    /// Which environments it describes, ascending; empty where it describes all of them.
+    pub fn env_id(&self) -> &[u32] {
+        self.layout.env_id.map_or(&[], |start| self.view(start, self.layout.n_envs))
     }
 
     /// One column of the trace, by its position in [`TRACE_COLUMNS`]; empty without a trace.
@@ -232,12 +243,17 @@ impl Slab {
         let (obs, bytes) = bytes.split_at_mut(layout.reward);
         let (reward, bytes) = bytes.split_at_mut(layout.terminated - layout.reward);
         let (terminated, bytes) = bytes.split_at_mut(layout.truncated - layout.terminated);
-        let (truncated, trace) = bytes.split_at_mut(layout.trace.unwrap_or(layout.count) - layout.truncated);
+        let after_ends = layout.trace.unwrap_or(layout.count);
+        let env_id_at = layout.env_id.unwrap_or(after_ends);
+        let (truncated, bytes) = bytes.split_at_mut(env_id_at - layout.truncated);
+        let (env_id, trace) = bytes.split_at_mut(after_ends - env_id_at);
+        let n_ids = if layout.env_id.is_some() { n } else { 0 };
         SlabMut {
             obs: bytemuck::cast_slice_mut(&mut obs[..4 * n * layout.obs_len]),
             reward: bytemuck::cast_slice_mut(&mut reward[..4 * n]),
             terminated: &mut terminated[..n],
             truncated: &mut truncated[..n],
+            env_id: bytemuck::cast_slice_mut(&mut env_id[..4 * n_ids]),
             trace: bytemuck::cast_slice_mut(&mut trace[..8 * trace_len]),
         }
     }
@@ -299,10 +315,10 @@ impl Slab {
         let (first, records, count_at) = (self.first(), self.layout.records, self.count_at());
         let Some(theirs) = &mut self.theirs else { return Err("a slab without a body".into()) };
         let small = (records - first) / 8;
-        theirs.memory.copy_out(first, &mut self.words[..small]);
+        theirs.memory.copy_out(theirs.at + first, &mut self.words[..small]);
         let n_finished = (self.words[count_at] as usize).min(self.layout.n_envs);
         let end = records + n_finished * self.layout.record_bytes;
-        theirs.memory.copy_out(records, &mut self.words[small..(end - first) / 8]);
+        theirs.memory.copy_out(theirs.at + records, &mut self.words[small..(end - first) / 8]);
         (theirs.is_being_written, theirs.was_received) = (false, true);
         self.check(end)
     }
@@ -338,8 +354,18 @@ impl Slab {
         if count > layout.n_envs as u64 || expected != Some(received as u64) {
             return Some(format!("a slab of {received} bytes with {count} finished episodes"));
         }
-        let stray = self.finished().find(|(record, ..)| record.env as usize >= layout.n_envs)?;
-        Some(format!("a finished episode of environment {}, which is not open", stray.0.env))
+        let ids = self.env_id();
+        if ids.windows(2).any(|pair| pair[0] >= pair[1])
+            || ids.last().is_some_and(|&last| last as usize >= layout.n_session_envs)
+        {
+            return Some("a slab of environments that are not open, or not in order".into());
+        }
+        let is_there = |env: u32| match ids {
+            [] => (env as usize) < layout.n_envs,
+            _ => ids.binary_search(&env).is_ok(),
+        };
+        let stray = self.finished().find(|(record, ..)| !is_there(record.env))?;
+        Some(format!("a finished episode of environment {}, which is not among them", stray.0.env))
     }
 
     /// The byte of the slab with which `words` begin.
@@ -372,7 +398,7 @@ impl Slab {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Opened;
+    use crate::message::{Open, Opened};
 
     fn opened(trace: bool) -> Opened {
         Opened { n_envs: 3, obs_len: 5, n_cost_kinds: 2, trace }
@@ -427,8 +453,8 @@ mod tests {
             file.set_len(total as u64).unwrap();
             // SAFETY: nobody else writes this file.
             sent.share(SharedWords(unsafe { OwnWords::new(Mapping::read_write(&file, total).unwrap()) }));
-            let mut received =
-                Slab::of_server(sent.layout().clone(), Mapping::read_only(&file, total).unwrap());
+            let memory = Arc::new(Mapping::read_only(&file, total).unwrap());
+            let mut received = Slab::of_server(sent.layout().clone(), memory, 0);
             assert!(received.observations().is_empty(), "nothing has come yet");
             received.receive().unwrap();
             assert_eq!(received.bytes(), sent.bytes());
@@ -450,6 +476,28 @@ mod tests {
             sent.words[count_at] = 4;
             assert!(received.receive().unwrap_err().contains("4 finished"));
             assert_eq!(received.n_finished(), 0);
+        }
+    }
+
+    #[test]
+    fn a_partial_slab_names_its_environments() {
+        let open = Open { batch: 3, ..Open::training(9, 1) };
+        let layout = SlabLayout::of(&open, &Opened { n_envs: 9, ..opened(true) });
+        let with = |ids: [u32; 3], finished: u32| {
+            let mut slab = Slab::new(layout.clone());
+            let parts = slab.split_mut();
+            (parts.obs.fill(1.0), parts.trace.fill(2.0), parts.truncated.fill(1));
+            parts.env_id.copy_from_slice(&ids);
+            slab.push_finished(Finished { env: finished, ..Finished::default() }, &[1.0, 2.0], &[3.0; 5]);
+            assert_eq!(
+                (slab.env_id(), slab.truncated(), slab.trace_costs(2)),
+                (&ids[..], &[1; 3][..], &[2.0; 2][..])
+            );
+            slab.check(slab.bytes().len())
+        };
+        assert_eq!(with([0, 4, 8], 4), Ok(()));
+        for (ids, finished) in [([0, 4, 8], 5), ([0, 4, 9], 4), ([0, 4, 4], 4), ([4, 0, 8], 4)] {
+            assert!(with(ids, finished).is_err(), "{ids:?} {finished}");
         }
     }
 

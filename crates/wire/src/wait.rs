@@ -18,12 +18,21 @@ pub fn writable(fd: &impl AsFd, limit: Duration) -> io::Result<bool> {
     until(fd, PollFlags::OUT, limit)
 }
 
+/// Waits until `out` is writable or `back` readable, or the time is up. Returns whether one of them is.
+pub fn writable_or_readable(out: &impl AsFd, back: &impl AsFd, limit: Duration) -> io::Result<bool> {
+    any(&mut [PollFd::new(out, PollFlags::OUT), PollFd::new(back, PollFlags::IN)], limit)
+}
+
 fn until(fd: &impl AsFd, flags: PollFlags, limit: Duration) -> io::Result<bool> {
+    any(&mut [PollFd::new(fd, flags)], limit)
+}
+
+fn any(fds: &mut [PollFd<'_>], limit: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos().into() };
-        match poll(&mut [PollFd::new(fd, flags)], Some(&timeout)) {
+        match poll(fds, Some(&timeout)) {
             Ok(ready) if ready > 0 => return Ok(true),
             Ok(_) if left.is_zero() => return Ok(false),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -52,7 +52,7 @@ fn serve(stream: UnixStream) -> Result<u32, WireError> {
                 let opened =
                     Opened { n_envs: open.n_envs, obs_len: OBS_LEN, n_cost_kinds: 1, trace: open.trace };
                 sessions.push((session, Slab::new(SlabLayout::new(&opened))));
-                connection.opened(session, &opened)?;
+                connection.opened(session, &open, &opened)?;
                 continue;
             }
             Some(Request::Reset { session, .. }) => (session, Ok(())),
@@ -61,7 +61,7 @@ fn serve(stream: UnixStream) -> Result<u32, WireError> {
                 continue;
             }
             Some(Request::Share { session }) => {
-                let words = connection.shared_words(session).unwrap();
+                let words = connection.shared_words(session).unwrap().remove(0);
                 sessions.iter_mut().find(|(id, _)| *id == session).unwrap().1.share(words);
                 connection.mapped(session)?;
                 continue;
@@ -72,12 +72,12 @@ fn serve(stream: UnixStream) -> Result<u32, WireError> {
                 connection.snapshotted(session, &snapshot)?;
                 continue;
             }
-            Some(Request::Restore { session, snapshot }) => {
+            Some(Request::Restore { session, snapshot, .. }) => {
                 let slab = &mut sessions.iter_mut().find(|(id, _)| *id == session).unwrap().1;
                 (session, slab.take_over(snapshot))
             }
-            Some(Request::Step { session, actions }) => {
-                let actions = discrete_actions(actions).unwrap().to_vec();
+            Some(Request::Step { session, body, .. }) => {
+                let actions = discrete_actions(body).unwrap().to_vec();
                 let slab = &mut sessions.iter_mut().find(|(id, _)| *id == session).unwrap().1;
                 slab.clear_finished();
                 if actions.contains(&9) {

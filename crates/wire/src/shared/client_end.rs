@@ -1,9 +1,11 @@
 //! The client's side of shared memory: maps what the server offers, posts requests, waits for answers.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::exchange::{AnswerKind, Exchange};
+use super::exchange::{AnswerKind, Exchange, Slots};
 use super::mapping::Mapping;
 use super::platform;
 use super::spin::Spinner;
@@ -18,19 +20,24 @@ use crate::slab::Slab;
 #[derive(Debug)]
 pub(crate) struct ClientEnd {
     exchange: Exchange,
-    number: u32,
+    /// The number of the last request that was posted.
+    posted: u32,
+    /// The number of the last one that was waited for.
+    received: u32,
+    /// Refusals of requests that are not waited for yet, which stood on the stream before a wake-up.
+    refusals: VecDeque<WireError>,
     spinner: Spinner,
 }
 
 impl ClientEnd {
-    /// Maps what the server offers, the slab to be read in place; nothing if it offers nothing, or if that is not to be had here: on another
-    /// machine, or in another container.
+    /// Maps what the server offers, the slabs (one a slot) to be read in place; nothing if it offers nothing, or if
+    /// that is not to be had here: on another machine, or in another container.
     pub(crate) fn map(
         sharing: &Sharing,
         descriptors: Vec<OwnedFd>,
         layout: &SlabLayout,
-        n_values: usize,
-    ) -> Option<(Self, Slab)> {
+        slots: Slots,
+    ) -> Option<(Self, Vec<Slab>)> {
         let (exchange, slab) = match sharing {
             Sharing::Inline => return None,
             Sharing::Files { exchange, slab } => {
@@ -44,65 +51,104 @@ impl ClientEnd {
                 (exchange, slab)
             }
         };
-        let exchange = Mapping::read_write(exchange, Exchange::bytes(n_values)).ok()?;
-        let slab = Mapping::read_only(slab, layout.total_bytes()).ok()?;
-        let exchange = Exchange::new(exchange, n_values);
-        Some((Self { exchange, number: 0, spinner: Spinner::new() }, Slab::of_server(layout.clone(), slab)))
+        let exchange = Mapping::read_write(exchange, slots.exchange_bytes()).ok()?;
+        let slab_bytes = layout.total_bytes();
+        let memory = Arc::new(Mapping::read_only(slab, slots.len() * slab_bytes).ok()?);
+        let slabs = (0..slots.len())
+            .map(|slot| Slab::of_server(layout.clone(), memory.clone(), slot * slab_bytes))
+            .collect();
+        let end = Self {
+            exchange: Exchange::new(exchange, slots),
+            posted: 0,
+            received: 0,
+            refusals: VecDeque::new(),
+            spinner: Spinner::new(),
+        };
+        Some((end, slabs))
     }
 
-    /// Posts a step with `actions`, if they are as many as there must be. Others go the long way, where the server
+    /// Posts a step in `slot`, if `parts` are as many bytes as there must be. Others go the long way, where the server
     /// says what is wrong with them.
     pub(crate) fn post(
         &mut self,
-        actions: &[u8],
+        slot: usize,
+        parts: [&[u8]; 2],
         session: u32,
         channel: &mut Channel,
     ) -> Result<bool, WireError> {
-        if actions.len() != self.exchange.action_bytes() {
+        if parts[0].len() + parts[1].len() != self.exchange.slots().request_bytes() {
             return Ok(false);
         }
-        self.exchange.write_actions(actions);
-        self.number = self.number.wrapping_add(1);
-        if self.exchange.post(self.number) {
+        self.exchange.write_request(slot, parts);
+        self.posted = self.posted.wrapping_add(1);
+        if self.exchange.post(self.posted) {
             channel.send(Kind::Wake, session, &[])?;
         }
         Ok(true)
     }
 
-    /// Waits for the answer to the last request that was posted.
-    pub(crate) fn wait(&mut self, session: u32, channel: &mut Channel) -> Result<(), WireError> {
-        let kind = loop {
-            let (exchange, number) = (&self.exchange, self.number);
-            if self.spinner.wait(|| exchange.answer_to(number).is_some()) {
-                break exchange.answer_to(number);
+    /// Waits for the answer to the oldest request that was posted and not waited for; it lies in `slot`.
+    pub(crate) fn wait(&mut self, slot: usize, session: u32, channel: &mut Channel) -> Result<(), WireError> {
+        self.received = self.received.wrapping_add(1);
+        let number = self.received;
+        loop {
+            let exchange = &self.exchange;
+            if self.spinner.wait(|| exchange.answer_to(number, slot).is_some()) {
+                break;
             }
             exchange.client_falls_asleep();
-            if let Some(kind) = exchange.answer_to(number) {
+            if exchange.answer_to(number, slot).is_some() {
                 // A frame that is under way is taken off the stream, or they would fill it in the end.
-                if exchange.client_wakes() && kind == AnswerKind::Slab {
-                    channel.receive_wake(session)?;
+                if exchange.client_wakes() {
+                    self.receive_wake(session, channel)?;
                 }
-                break Some(kind);
+                break;
             }
             let header = channel.receive_header(ANSWER_LIMIT)?;
-            exchange.client_wakes();
+            let is_wake_due = exchange.client_wakes();
             match header.kind {
                 Kind::Wake if header.length == 0 => {}
                 Kind::Refused if header.session == session => {
+                    let refusal = channel.receive_refusal(header);
+                    if is_wake_due {
+                        // A later request has been answered meanwhile.
+                        self.receive_wake(session, channel)?;
+                    }
                     self.spinner.ready();
-                    return Err(channel.receive_refusal(header));
+                    return Err(refusal);
                 }
                 _ => return Err(channel.garbled(format!("{header:?} where a wake-up was due"))),
             }
-        };
-        self.spinner.ready();
-        if kind == Some(AnswerKind::Frame) {
-            let header = channel.receive_header(ANSWER_LIMIT)?;
-            if header.kind != Kind::Refused || header.session != session {
-                return Err(channel.garbled(format!("{header:?} where a refusal was due")));
-            }
-            return Err(channel.receive_refusal(header));
         }
-        Ok(())
+        self.spinner.ready();
+        if self.exchange.answer_to(number, slot) != Some(AnswerKind::Frame) {
+            return Ok(());
+        }
+        if let Some(refusal) = self.refusals.pop_front() {
+            return Err(refusal);
+        }
+        let header = channel.receive_header(ANSWER_LIMIT)?;
+        if header.kind != Kind::Refused || header.session != session {
+            return Err(channel.garbled(format!("{header:?} where a refusal was due")));
+        }
+        Err(channel.receive_refusal(header))
+    }
+
+    /// Reads the frame that wakes this side, which is certainly under way, perhaps behind refusals of requests that are
+    /// waited for later.
+    fn receive_wake(&mut self, session: u32, channel: &mut Channel) -> Result<(), WireError> {
+        loop {
+            let header = channel.receive_header(ANSWER_LIMIT)?;
+            match header.kind {
+                Kind::Wake if header.session == session && header.length == 0 => return Ok(()),
+                Kind::Refused
+                    if header.session == session && self.refusals.len() < self.exchange.slots().len() =>
+                {
+                    let refusal = channel.receive_refusal(header);
+                    self.refusals.push_back(refusal);
+                }
+                _ => return Err(channel.garbled(format!("{header:?} where a wake-up was due"))),
+            }
+        }
     }
 }

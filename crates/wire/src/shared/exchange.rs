@@ -9,14 +9,78 @@
 //! | 256 | server, and the client when it wakes it | 1: it sleeps and is to be woken |
 //! | 512 | client | the actions, 4 bytes each |
 //!
+//! With partial batches several requests may be in flight, each in a slot of its own, which begins at a multiple
+//! of 64 bytes after byte 512:
+//!
+//! | byte | written by | word (u32) |
+//! |---|---|---|
+//! | 0 | server | how it was answered, in place of byte 192 above |
+//! | 64 | client | the environments' numbers, then their actions, 4 bytes each |
+//!
 //! Each side stores its counter, then looks whether the other sleeps; and stores that it sleeps, then looks at
 //! the other's counter once more. With sequentially consistent operations at least one of them sees the other.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::mapping::Mapping;
+use crate::message::Open;
 
 const ACTIONS_AT: usize = 512;
+const LINE: usize = 64;
+
+/// Where requests lie in an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slots {
+    /// 4-byte values in a request.
+    n_values: usize,
+    n_slots: usize,
+    is_ring: bool,
+}
+
+impl Slots {
+    /// Those of a session, whose environments' actions have `values_per_env` values each.
+    pub(crate) fn of(open: &Open, values_per_env: usize) -> Self {
+        let is_partial = open.is_partial();
+        let n_values = open.n_rows() as usize * (values_per_env + usize::from(is_partial));
+        Self { n_values, n_slots: open.max_in_flight() as usize, is_ring: is_partial }
+    }
+
+    /// How many requests may be in flight.
+    pub(crate) fn len(self) -> usize {
+        self.n_slots
+    }
+
+    /// Whether they are numbered one by one, which is so where several may be in flight.
+    pub(crate) fn is_ring(self) -> bool {
+        self.is_ring
+    }
+
+    /// Bytes of what a client writes for one request.
+    pub(crate) fn request_bytes(self) -> usize {
+        4 * self.n_values
+    }
+
+    /// Bytes of the exchange.
+    pub(crate) fn exchange_bytes(self) -> usize {
+        if self.is_ring {
+            ACTIONS_AT + self.n_slots * self.slot_bytes()
+        } else {
+            ACTIONS_AT + self.request_bytes().next_multiple_of(8)
+        }
+    }
+
+    fn slot_bytes(self) -> usize {
+        LINE + self.request_bytes().next_multiple_of(LINE)
+    }
+
+    fn request_at(self, slot: usize) -> usize {
+        if self.is_ring { ACTIONS_AT + slot * self.slot_bytes() + LINE } else { ACTIONS_AT }
+    }
+
+    fn answer_kind_at(self, slot: usize) -> usize {
+        if self.is_ring { ACTIONS_AT + slot * self.slot_bytes() } else { 192 }
+    }
+}
 
 /// How a request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,18 +95,18 @@ pub(crate) enum AnswerKind {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     mapping: Mapping,
-    n_values: usize,
+    slots: Slots,
 }
 
 impl Exchange {
-    /// Bytes for `n_values` 4-byte values of actions.
-    pub(crate) fn bytes(n_values: usize) -> usize {
-        ACTIONS_AT + (4 * n_values).next_multiple_of(8)
+    /// The exchange in `mapping`, which must have [`Slots::exchange_bytes`] bytes.
+    pub(crate) fn new(mapping: Mapping, slots: Slots) -> Self {
+        Self { mapping, slots }
     }
 
-    /// The exchange in `mapping`, which must have [`Exchange::bytes`] bytes.
-    pub(crate) fn new(mapping: Mapping, n_values: usize) -> Self {
-        Self { mapping, n_values }
+    /// Where requests lie in it.
+    pub(crate) fn slots(&self) -> Slots {
+        self.slots
     }
 
     fn posted(&self) -> &AtomicU32 {
@@ -57,30 +121,27 @@ impl Exchange {
         self.mapping.word(128)
     }
 
-    fn answer_kind(&self) -> &AtomicU32 {
-        self.mapping.word(192)
+    fn answer_kind(&self, slot: usize) -> &AtomicU32 {
+        self.mapping.word(self.slots.answer_kind_at(slot))
     }
 
     fn server_sleeps(&self) -> &AtomicU32 {
         self.mapping.word(256)
     }
 
-    /// Bytes of actions.
-    pub(crate) fn action_bytes(&self) -> usize {
-        4 * self.n_values
-    }
-
-    /// Client: writes actions, [`Exchange::action_bytes`] of them.
-    pub(crate) fn write_actions(&self, actions: &[u8]) {
-        for (i, value) in actions.chunks_exact(4).enumerate() {
+    /// Client: writes a request, [`Slots::request_bytes`] in all, one part after the other.
+    pub(crate) fn write_request(&self, slot: usize, parts: [&[u8]; 2]) {
+        let at = self.slots.request_at(slot);
+        for (i, value) in parts.into_iter().flat_map(|part| part.chunks_exact(4)).enumerate() {
             let value = u32::from_ne_bytes([value[0], value[1], value[2], value[3]]);
-            self.mapping.word(ACTIONS_AT + 4 * i).store(value, Ordering::Relaxed);
+            self.mapping.word(at + 4 * i).store(value, Ordering::Relaxed);
         }
     }
 
-    /// Server: the actions, copied before anything looks at them.
-    pub(crate) fn copy_actions(&self, out: &mut [u64]) {
-        self.mapping.copy_out(ACTIONS_AT, &mut out[..self.action_bytes().div_ceil(8)]);
+    /// Server: a request, copied before anything looks at it.
+    pub(crate) fn copy_request(&self, slot: usize, out: &mut [u64]) {
+        let n_words = self.slots.request_bytes().div_ceil(8);
+        self.mapping.copy_out(self.slots.request_at(slot), &mut out[..n_words]);
     }
 
     /// Client: posts request `number`. Whether the server sleeps, and is now to be woken by a frame.
@@ -94,18 +155,21 @@ impl Exchange {
         self.posted().load(Ordering::SeqCst)
     }
 
-    /// Server: answers request `number`. Whether the client sleeps, and is now to be woken by a frame; never
-    /// where the answer is a frame, which wakes it.
-    pub(crate) fn answer(&self, number: u32, kind: AnswerKind) -> bool {
-        self.answer_kind().store(kind as u32, Ordering::Relaxed);
+    /// Server: answers request `number`, which lies in `slot`. Whether the client sleeps, and is now to be woken by
+    /// a frame; never where the answer is a frame, which wakes it.
+    pub(crate) fn answer(&self, number: u32, slot: usize, kind: AnswerKind) -> bool {
+        self.answer_kind(slot).store(kind as u32, Ordering::Relaxed);
         self.answered().store(number, Ordering::SeqCst);
         kind == AnswerKind::Slab && take(self.client_sleeps())
     }
 
-    /// Client: whether request `number` has been answered, and how.
-    pub(crate) fn answer_to(&self, number: u32) -> Option<AnswerKind> {
-        (self.answered().load(Ordering::SeqCst) == number).then(|| {
-            if self.answer_kind().load(Ordering::Relaxed) == 0 { AnswerKind::Slab } else { AnswerKind::Frame }
+    /// Client: whether request `number`, which lies in `slot`, has been answered, and how.
+    pub(crate) fn answer_to(&self, number: u32, slot: usize) -> Option<AnswerKind> {
+        // Later ones may have been answered too.
+        let later = self.answered().load(Ordering::SeqCst).wrapping_sub(number);
+        ((later as usize) < self.slots.n_slots).then(|| {
+            let kind = self.answer_kind(slot).load(Ordering::Relaxed);
+            if kind == 0 { AnswerKind::Slab } else { AnswerKind::Frame }
         })
     }
 

@@ -3,9 +3,10 @@
 
 use std::ffi::c_void;
 use std::io;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::AsFd;
 use std::ptr::{NonNull, null_mut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags};
@@ -89,7 +90,11 @@ impl Drop for Mapping {
 
 /// Words that this process alone may write: the other side was given no right to.
 #[derive(Debug)]
-pub(crate) struct OwnWords(Mapping);
+pub(crate) struct OwnWords {
+    memory: Arc<Mapping>,
+    /// No two values have a word of one mapping in common.
+    words: Range<usize>,
+}
 
 impl OwnWords {
     /// `mapping`, which must be writable here and nowhere else.
@@ -97,7 +102,15 @@ impl OwnWords {
     /// # Safety
     /// No other process may have, or get, the right to write this memory, nor to make it shorter.
     pub(crate) unsafe fn new(mapping: Mapping) -> Self {
-        Self(mapping)
+        let words = 0..mapping.bytes / 8;
+        Self { memory: Arc::new(mapping), words }
+    }
+
+    /// The same in pieces of `n_words`; what is left over belongs to nobody.
+    pub(crate) fn split(self, n_words: usize) -> Vec<Self> {
+        let Range { start, end } = self.words;
+        let pieces = (start..end).step_by(n_words.max(1)).take((end - start) / n_words.max(1));
+        pieces.map(|first| Self { memory: self.memory.clone(), words: first..first + n_words }).collect()
     }
 }
 
@@ -105,15 +118,22 @@ impl Deref for OwnWords {
     type Target = [u64];
 
     fn deref(&self) -> &[u64] {
-        // SAFETY: mapped for as long as `self`, aligned to a page, and nobody else writes it.
-        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr().cast(), self.0.bytes / 8) }
+        // SAFETY: in bounds, mapped for as long as `self`, aligned to a page, and nobody else writes it.
+        unsafe {
+            let start = self.memory.start.as_ptr().cast::<u64>().add(self.words.start);
+            std::slice::from_raw_parts(start, self.words.len())
+        }
     }
 }
 
 impl DerefMut for OwnWords {
     fn deref_mut(&mut self) -> &mut [u64] {
-        // SAFETY: as above, and `self` is borrowed exclusively; that another process reads is no alias of ours.
-        unsafe { std::slice::from_raw_parts_mut(self.0.start.as_ptr().cast(), self.0.bytes / 8) }
+        // SAFETY: as above; `self` is borrowed exclusively, and no other value has these words. That another
+        // process reads is no alias of ours.
+        unsafe {
+            let start = self.memory.start.as_ptr().cast::<u64>().add(self.words.start);
+            std::slice::from_raw_parts_mut(start, self.words.len())
+        }
     }
 }
 
@@ -134,5 +154,23 @@ mod tests {
         other.copy_out(8, &mut out);
         assert_eq!(out, [7 | 1 << 32, 0]);
         assert!(Mapping::read_only(&file, 4097).is_err(), "more than there is");
+    }
+
+    #[test]
+    fn pieces_of_own_words_have_nothing_in_common() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        // SAFETY: nobody else writes this file.
+        let words = unsafe { OwnWords::new(Mapping::read_write(&file, 4096).unwrap()) };
+        let mut pieces = words.split(170);
+        assert_eq!(pieces.iter().map(|piece| piece.len()).collect::<Vec<_>>(), [170; 3]);
+        for (value, piece) in (1..).zip(&mut pieces) {
+            piece.fill(value);
+        }
+        pieces.remove(0);
+        let mut seen = [0; 512];
+        Mapping::read_only(&file, 4096).unwrap().copy_out(0, &mut seen);
+        assert_eq!((seen[169], seen[170], seen[339], seen[340], seen[510]), (1, 2, 2, 3, 0));
+        assert_eq!((pieces[0][0], pieces[1][169]), (2, 3));
     }
 }

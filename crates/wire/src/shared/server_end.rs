@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::exchange::{AnswerKind, Exchange};
+use super::exchange::{AnswerKind, Exchange, Slots};
 use super::mapping::OwnWords;
 use super::platform::{self, Files};
 use super::spin::Spinner;
@@ -36,8 +36,28 @@ struct Shared {
     session: u32,
     exchange: Exchange,
     answered: u32,
-    /// The number of the request that is being answered.
-    current: Option<u32>,
+    /// The number and the slot of the request that is being answered.
+    current: Option<(u32, usize)>,
+    /// How many requests have had a slot, posted or not.
+    n_turns: usize,
+}
+
+impl Shared {
+    /// The slot of the next request.
+    fn take_turn(&mut self) -> usize {
+        let slot = self.n_turns % self.exchange.slots().len();
+        self.n_turns = self.n_turns.wrapping_add(1);
+        slot
+    }
+}
+
+/// A request that was posted, copied.
+#[derive(Debug)]
+pub(crate) struct Posted {
+    pub(crate) session: u32,
+    pub(crate) slot: usize,
+    /// How much of it there is.
+    pub(crate) bytes: usize,
 }
 
 impl ServerEnd {
@@ -56,24 +76,19 @@ impl ServerEnd {
         self.capabilities
     }
 
-    /// Makes memory for a session. Where the system has none, frames do what it would have done.
-    pub(crate) fn offer(
-        &mut self,
-        session: u32,
-        n_values: usize,
-        slab_bytes: usize,
-    ) -> (Sharing, Vec<OwnedFd>) {
+    /// Makes memory for a session: `slab_bytes` for each slot. Where the system has none, frames do what it would have done.
+    pub(crate) fn offer(&mut self, session: u32, slots: Slots, slab_bytes: usize) -> (Sharing, Vec<OwnedFd>) {
         self.offered = None;
-        self.try_offer(session, n_values, slab_bytes).unwrap_or((Sharing::Inline, Vec::new()))
+        self.try_offer(session, slots, slots.len() * slab_bytes).unwrap_or((Sharing::Inline, Vec::new()))
     }
 
     fn try_offer(
         &mut self,
         session: u32,
-        n_values: usize,
+        slots: Slots,
         slab_bytes: usize,
     ) -> io::Result<(Sharing, Vec<OwnedFd>)> {
-        let exchange_bytes = Exchange::bytes(n_values);
+        let exchange_bytes = slots.exchange_bytes();
         let (pieces, files, descriptors, sharing);
         if self.capabilities & CAN_MAP_FILES != 0 {
             let (made, its_files) = Files::create(exchange_bytes, slab_bytes)?;
@@ -91,20 +106,28 @@ impl ServerEnd {
         } else {
             return Ok((Sharing::Inline, Vec::new()));
         }
-        let exchange = Exchange::new(pieces.exchange, n_values);
+        let exchange = Exchange::new(pieces.exchange, slots);
         self.offered = Some(Offered { session, exchange, slab: pieces.slab, _files: files });
         Ok((sharing, descriptors))
     }
 
     /// The client has mapped what was offered for `session`, or could not: what it needs no longer is removed.
-    /// The memory for the session's slab, if it was offered and is shared from now on.
-    pub(crate) fn mapped(&mut self, session: u32, could: bool) -> Option<OwnWords> {
+    /// The memory for the session's slabs, one a slot, if it was offered and is shared from now on.
+    pub(crate) fn mapped(&mut self, session: u32, could: bool) -> Option<Vec<OwnWords>> {
         let offered = self.offered.take_if(|offered| offered.session == session)?;
         if !could {
             return None;
         }
-        self.sessions.push(Shared { session, exchange: offered.exchange, answered: 0, current: None });
-        Some(offered.slab)
+        let n_slots = offered.exchange.slots().len();
+        self.sessions.push(Shared {
+            session,
+            exchange: offered.exchange,
+            answered: 0,
+            current: None,
+            n_turns: 0,
+        });
+        let words_each = offered.slab.len() / n_slots;
+        Some(offered.slab.split(words_each))
     }
 
     /// Forgets a session.
@@ -113,20 +136,40 @@ impl ServerEnd {
         self.offered.take_if(|offered| offered.session == session);
     }
 
-    /// A request that was posted: its session. Its actions are copied into `body`, as many bytes as are returned.
-    pub(crate) fn take_posted(&mut self, body: &mut [u64]) -> Option<(u32, usize)> {
-        let at = self.posted()?;
+    /// The next request that was posted, copied into `body`.
+    ///
+    /// # Errors
+    /// If a client says that it has posted more than can be in flight. To believe it would be to play what stands
+    /// in the slots for hours, without a look whether the client is still there.
+    pub(crate) fn take_posted(&mut self, body: &mut [u64]) -> Result<Option<Posted>, String> {
+        let Some(at) = self.posted() else { return Ok(None) };
         let shared = &mut self.sessions[at];
-        shared.current = Some(shared.exchange.last_posted());
-        shared.exchange.copy_actions(body);
-        Some((shared.session, shared.exchange.action_bytes()))
+        let slots = shared.exchange.slots();
+        let mut number = shared.exchange.last_posted();
+        if slots.is_ring() {
+            let ahead = number.wrapping_sub(shared.answered);
+            if ahead as usize > slots.len() {
+                return Err(format!("{ahead} requests posted, where {} can be in flight", slots.len()));
+            }
+            number = shared.answered.wrapping_add(1);
+        }
+        let slot = shared.take_turn();
+        shared.current = Some((number, slot));
+        shared.exchange.copy_request(slot, body);
+        Ok(Some(Posted { session: shared.session, slot, bytes: slots.request_bytes() }))
     }
 
-    /// Copies the actions of a session whose client says by a frame that they are there.
-    pub(crate) fn copy_actions(&self, session: u32, body: &mut [u64]) -> Option<usize> {
+    /// The slot of a request that came as a frame; 0 for a session that is not shared.
+    pub(crate) fn take_turn(&mut self, session: u32) -> usize {
+        let shared = self.sessions.iter_mut().find(|shared| shared.session == session);
+        shared.map_or(0, Shared::take_turn)
+    }
+
+    /// Copies the request in `slot` of a session whose client says by a frame that it is there.
+    pub(crate) fn copy_request(&self, session: u32, slot: usize, body: &mut [u64]) -> Option<usize> {
         let shared = self.sessions.iter().find(|shared| shared.session == session)?;
-        shared.exchange.copy_actions(body);
-        Some(shared.exchange.action_bytes())
+        shared.exchange.copy_request(slot, body);
+        Some(shared.exchange.slots().request_bytes())
     }
 
     /// Looks for a while whether a request is posted.
@@ -166,9 +209,9 @@ impl ServerEnd {
     /// is not shared; whether to wake the client otherwise.
     pub(crate) fn answer(&mut self, session: u32, kind: AnswerKind) -> Option<bool> {
         let shared = self.sessions.iter_mut().find(|shared| shared.session == session)?;
-        let number = shared.current.take()?;
+        let (number, slot) = shared.current.take()?;
         shared.answered = number;
-        Some(shared.exchange.answer(number, kind))
+        Some(shared.exchange.answer(number, slot, kind))
     }
 
     /// Whether a session's slab lies in shared memory.
