@@ -107,15 +107,12 @@ pub fn judge(
     if market.rules.short && offers(&space, -1.0) {
         baselines.push(outcome("always short", "always_short", &traded, &mut always(&space, -1.0))?);
     }
-    // A first guess at how often to change, corrected once by the turnover that it makes.
     let wanted = policy.statistics.turnover;
-    let steps = policy.statistics.bars.max(1) as f64;
-    let mut chance = (wanted / (2.0 * steps)).min(1.0);
-    let mut random = outcome("random", "random", &traded, &mut at_random(&space, chance, seed))?;
-    if random.statistics.turnover > 0.0 {
-        chance = (chance * wanted / random.statistics.turnover).min(1.0);
-        random = outcome("random", "random", &traded, &mut at_random(&space, chance, seed))?;
-    }
+    let guess = wanted / (2.0 * policy.statistics.bars.max(1) as f64);
+    let random = nearest(wanted, guess, |chance| {
+        let random = outcome("random", "random", &traded, &mut at_random(&space, chance, seed))?;
+        Ok((random.statistics.turnover, random))
+    })?;
     baselines.push(random);
     let held = baselines.iter().find(|outcome| outcome.key == "buy_and_hold");
     let difference = held.and_then(|held| {
@@ -123,6 +120,47 @@ pub fn judge(
         bootstrap::difference(&own, &held, seed)
     });
     Ok(Evaluation { policy, baselines, difference })
+}
+
+/// How often the account at random is played to find out how often it must change its position.
+const MOST_TRIES: usize = 10;
+/// How near its turnover must come to that of the policy, as a fraction.
+const NEAR_ENOUGH: f64 = 0.01;
+
+/// What `play` gives at the chance whose turnover comes nearest to `wanted`. It is told a chance of changing the
+/// position, a step, and gives the turnover first, which grows with the chance as a rule. The search begins at
+/// `guess` and goes between the nearest from below and the nearest from above.
+fn nearest<T>(wanted: f64, guess: f64, mut play: impl FnMut(f64) -> Result<(f64, T)>) -> Result<T> {
+    let mut chance = guess.clamp(0.0, 1.0);
+    let (mut turnover, mut best) = play(chance)?;
+    let (mut below, mut above) = ((0.0, 0.0), None::<(f64, f64)>);
+    let mut found = turnover;
+    for attempt in 1..MOST_TRIES {
+        if (turnover - wanted).abs() <= NEAR_ENOUGH * wanted || (chance >= 1.0 && found < wanted) {
+            break;
+        }
+        if found < wanted {
+            below = (chance, found)
+        } else {
+            above = Some((chance, found))
+        }
+        let (from, low) = below;
+        chance = match above {
+            // Where to look next on the line between both, and in their middle now and again: turnover makes steps.
+            Some((to, high)) if attempt % 3 > 0 && high > low => {
+                from + (to - from) * ((wanted - low) / (high - low)).clamp(0.05, 0.95)
+            }
+            Some((to, _)) => 0.5 * (from + to),
+            None if low > 0.0 => (from * (wanted / low).clamp(1.05, 4.0)).min(1.0),
+            None => (4.0 * from).clamp(1e-6, 1.0),
+        };
+        let tried = play(chance)?;
+        found = tried.0;
+        if (found - wanted).abs() < (turnover - wanted).abs() {
+            (turnover, best) = tried;
+        }
+    }
+    Ok(best)
 }
 
 /// The total return of `learner`'s likeliest actions on the validation days of `market`, by the rules and costs
@@ -178,4 +216,40 @@ pub fn judge_known_answer(
         mean_episode_return: (episodes > 0).then(|| returns / f64::from(episodes)),
         steps: judged,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The turnover that is found for `wanted` where a chance makes `turnover`, and how often that was played.
+    fn found(wanted: f64, guess: f64, turnover: impl Fn(f64) -> f64) -> (f64, usize) {
+        let mut tries = 0;
+        let found = nearest(wanted, guess, |chance| {
+            assert!((0.0..=1.0).contains(&chance), "{chance}");
+            tries += 1;
+            Ok((turnover(chance), turnover(chance)))
+        });
+        (found.unwrap(), tries)
+    }
+
+    #[test]
+    fn chance_trades_as_much_as_the_policy_did() {
+        // In proportion; growing ever slower; in whole steps; from a guess that trades nothing at all.
+        let (straight, tries) = found(240.0, 0.05, |chance| 2000.0 * chance);
+        assert!((straight / 240.0 - 1.0).abs() <= 0.01 && tries <= 3, "{straight} {tries}");
+        let (bent, _) = found(300.0, 0.07, |chance| 700.0 * (1.0 - (-2.0 * chance).exp()));
+        assert!((bent / 300.0 - 1.0).abs() <= 0.01, "{bent}");
+        let (stepped, _) = found(7.7, 0.001, |chance| (30.0 * chance).floor());
+        assert_eq!(stepped, 8.0);
+        let (late, _) = found(50.0, 1e-5, |chance| if chance < 0.001 { 0.0 } else { 900.0 * chance });
+        assert!((late / 50.0 - 1.0).abs() <= 0.02, "{late}");
+    }
+
+    #[test]
+    fn a_policy_that_never_trades_and_one_that_trades_more_than_chance_can_are_met_at_once() {
+        assert_eq!(found(0.0, 0.0, |chance| 100.0 * chance), (0.0, 1));
+        let (most, tries) = found(400.0, 0.9, |chance| 100.0 * chance);
+        assert_eq!((most, tries), (100.0, 2));
+    }
 }

@@ -142,7 +142,8 @@ pub fn always(space: &ActionSpace, target: f64) -> impl FnMut(&Slab, &mut Vec<f3
     }
 }
 
-/// Changes to another target, any of the others, with probability `chance` a step.
+/// Changes to another target, any of the others, with probability `chance` a step. Each step draws the same
+/// numbers whatever the chance, so that who changes more often changes at the same steps and at others too.
 pub fn at_random(
     space: &ActionSpace,
     chance: f64,
@@ -164,8 +165,9 @@ pub fn at_random(
                 players.push((Stream::new(seed, Purpose::Baseline, env as u64, 0), flat));
             }
             let (stream, current) = &mut players[env];
-            if stream.uniform() < chance && targets.len() > 1 {
-                let other = stream.below(targets.len() as u64 - 1) as usize;
+            let changes = stream.uniform() < chance && targets.len() > 1;
+            let other = stream.below((targets.len() as u64).saturating_sub(1).max(1)) as usize;
+            if changes {
                 *current = if other < *current { other } else { other + 1 };
             }
             actions.extend_from_slice(&actions_of[*current]);
