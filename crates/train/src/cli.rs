@@ -168,8 +168,8 @@ pub struct DevicesArguments {
     pub observation: u32,
 
     /// Widths of the hidden layers.
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "64,64")]
-    pub hidden: Vec<usize>,
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "64,64", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub hidden: Vec<u32>,
 
     /// Observations at once while acting.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]

@@ -18,7 +18,7 @@ use crate::report::{Report, Verdict};
 use crate::report::{page, summary};
 use crate::training::files::put_file;
 use crate::training::stop::Stop;
-use crate::training::{group, learn, server};
+use crate::training::{group, learn, memory, server};
 
 /// How much of an environment with a known answer is played to judge a policy.
 const KNOWN_ANSWER_ENVS: u32 = 256;
@@ -87,11 +87,12 @@ fn act(arguments: &ActArguments) -> Result<Exit> {
 fn devices(arguments: &DevicesArguments) -> Result<Exit> {
     let shape = NetworkShape {
         observation_len: arguments.observation as usize,
-        hidden: arguments.hidden.clone(),
+        hidden: arguments.hidden.iter().map(|&width| width as usize).collect(),
         activation: Activation::Tanh,
         distribution: Distribution::Categorical { n: 3 },
     };
     let sizes = Sizes { envs: arguments.envs as usize, minibatch: arguments.minibatch as usize };
+    memory::check(&shape, arguments.envs.max(arguments.minibatch).into())?;
     let timings = measure::timings(&shape, sizes, &device::available(), device::cores())?;
     print(&measure::table(&timings, sizes))
 }

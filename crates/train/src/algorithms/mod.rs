@@ -101,7 +101,13 @@ impl Algorithm {
         }
     }
 
-    /// Samples of one step of the optimiser with `n_envs` environments.
+    /// Samples that are held at once with `n_envs` environments.
+    pub fn samples_at_once(&self, n_envs: usize) -> u128 {
+        let steps = if let Self::Ppo(ppo) = self { ppo.rollout } else { 1 };
+        steps as u128 * n_envs as u128
+    }
+
+    /// Samples of one step of the optimiser with `n_envs` environments, all of whose samples fit into memory.
     ///
     /// # Errors
     /// If the environments' steps cannot be split so.

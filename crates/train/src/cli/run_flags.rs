@@ -52,7 +52,7 @@ pub struct RunFlags {
     /// Environment steps to learn from, over all environments, rounded up to whole updates: ENVS × ROLLOUT steps
     /// for ppo, a generation for openes, cem and ars [default: 1000000]
     #[arg(long, value_name = "N")]
-    timesteps: Option<u64>,
+    pub timesteps: Option<u64>,
 
     /// Environments stepped at once [default: as many as the server has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -29,6 +29,7 @@ use crate::algorithms::task::{Memory, Start};
 use crate::judgement::origin::Origin;
 use crate::networks::network::NetworkShape;
 use crate::report::TimeSplit;
+use crate::training::memory;
 use crate::training::metrics::LatestEpisodes;
 use crate::training::validation::Score;
 
@@ -134,6 +135,9 @@ impl Checkpoint {
     fn read_exactly(directory: &Path) -> Result<Self> {
         let network: Network = read_json(&directory.join("network.json"))?;
         let state: State = read_json(&directory.join("state.json"))?;
+        memory::check(&network.shape, 0)?;
+        let (inputs, seen) = (network.shape.observation_len, network.observation.len as usize);
+        ensure!(inputs == seen, "network.json: networks of {inputs} inputs for observations of {seen}");
         let layout = network.shape.layout();
         let mut parameters = vec![0.0; layout.len];
         let bytes = read(&directory.join(POLICY))?;

@@ -11,7 +11,7 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cli::{Exit, Progress};
+use cli::{Exit, Progress, UsageError};
 use jiff::Zoned;
 use serde_json::Value;
 
@@ -44,6 +44,11 @@ pub fn run(plan: Plan, flags: &RunFlags) -> Result<Exit> {
         (Some(count), _) => (Kind::WalkForward, count),
         (_, count) => (Kind::Seeds, count.unwrap_or(1)),
     };
+    if kind == Kind::Seeds && config.seed.checked_add(count.into()).is_none() {
+        let text =
+            format!("--seed {}: there are not {count} seeds from there on (give a smaller one)", config.seed);
+        return Err(UsageError(text).into());
+    }
     let at_once = device::cores().min(count as usize);
     if config.threads == 0 {
         config.threads = (device::cores() / at_once).max(1);
@@ -167,7 +172,8 @@ fn train_one(run: &Path, config: &Config, command: &str, stop: &Stop) -> Result<
             .arg(run)
             // Out of reach of the terminal's Ctrl-C: this process passes it on, once.
             .process_group(0)
-            .stdin(Stdio::null())
+            // Its end tells the run that this process is gone, however that happened.
+            .stdin(Stdio::piped())
             .stdout(open(&summary)?)
             .stderr(open(&log)?)
             .spawn()

@@ -24,7 +24,7 @@ use crate::training::checkpoint::{Checkpoint, Fixed, Network};
 use crate::training::files::put_file;
 use crate::training::journal::Journal;
 use crate::training::stop::Stop;
-use crate::training::{run_directory, server, window};
+use crate::training::{memory, run_directory, server, window};
 
 /// Learns a policy in a run directory, new or resumed, and judges it.
 pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
@@ -36,8 +36,9 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
         Plan::Resume { run, config } => {
             let claim = run_directory::claim(&run)?;
             let checkpoint = Checkpoint::newest(&run)?;
-            if config.timesteps < checkpoint.state.timesteps {
-                let (made, asked) = (checkpoint.state.timesteps, config.timesteps);
+            let made = checkpoint.state.timesteps;
+            // What the configuration says is not held against it: the last update went beyond that.
+            if let Some(asked) = flags.timesteps.filter(|asked| *asked < made) {
                 let text = format!(
                     "--timesteps {asked}: the run has made {made} steps already (give more, or none)"
                 );
@@ -50,6 +51,9 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     let stop = Stop::on_signals()?;
     let asked = stop.clone();
     client.give_up_when(move || asked.check().is_err());
+    if flags.run_directory.is_some() {
+        stop.when_standard_input_ends()?;
+    }
     let spec = spec_of(&client, &config)?;
     let shape = prepare(&mut config, &spec)?;
     let placement = measure::placement(&config)?;
@@ -116,7 +120,9 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
             cli::say(&format!("train: interrupted before the policy was judged (judge it with `{go_on}`)"));
             return Ok(stop.exit_code().map_or(Exit::Failed, Exit::Code));
         }
-        verdict => verdict?,
+        verdict => verdict.with_context(|| {
+            format!("{} is learnt, and not judged (judge it with `{go_on}`)", path.display())
+        })?,
     };
     let report = Report {
         deflated_sharpe: if flags.run_directory.is_none() { deflated(&verdict, &run) } else { None },
@@ -127,11 +133,14 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
         cost_kinds: spec.cost_kinds.clone(),
         checkpoint: format!("{}{}", path.display(), if path.exists() { "" } else { " (NOT WRITTEN)" }),
     };
-    report.write(&run)?;
     let page_path = run.join("report.html");
     let cores = flags.cpu_log.as_deref().map(cpu_log::chart);
-    put_file(&page_path, &page::of(&report, &journal.metrics().history(), cores.as_deref()))?;
-    let exit = print(&summary::of(&report, Some(&page_path)))?;
+    let page = || page::of(&report, &journal.metrics().history(), cores.as_deref());
+    let written = report.write(&run).and_then(|()| put_file(&page_path, &page()));
+    // Hours may lie behind it, so that it is told whether or not the disk takes it.
+    let exit = print(&summary::of(&report, written.is_ok().then_some(&*page_path)))?;
+    written
+        .with_context(|| format!("the report is not written (make room, and judge again with `{go_on}`)"))?;
     if path.exists() {
         return Ok(exit);
     }
@@ -181,6 +190,7 @@ pub fn prepare(config: &mut Config, spec: &Spec) -> Result<NetworkShape> {
         distribution: Distribution::over(&spec.action),
     };
     let envs = config.envs as usize;
+    memory::check(&shape, config.algorithm.samples_at_once(envs))?;
     let sizes = Sizes { envs, minibatch: config.algorithm.minibatch_rows(envs)? };
     if config.algorithm.evolution().is_some() {
         measure::on_the_processor(config)?;

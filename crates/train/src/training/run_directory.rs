@@ -20,10 +20,10 @@ pub fn check(out: &Path) -> Result<()> {
 }
 
 /// Creates the directory of a run that begins at `now`, and points `latest` to it. The name ends with `mark`,
-/// which tells it from others of the same second.
+/// which tells it from others of the same second; of those with the same mark all but the first have a number too.
 ///
 /// # Errors
-/// If it exists, or cannot be made.
+/// If it cannot be made.
 pub fn create(out: &Path, mark: &str, now: &Zoned) -> Result<PathBuf> {
     let run = create_group(out, mark, now)?;
     add_checkpoints(&run)?;
@@ -40,16 +40,27 @@ pub fn make(run: &Path) -> Result<PathBuf> {
     Ok(run.to_owned())
 }
 
+/// Runs of the same second and mark that are told apart by a number: a sweep that begins all at once.
+const MOST_AT_ONCE: u32 = 1000;
+
 /// Creates the directory of a group of runs, named like that of a run.
 ///
 /// # Errors
-/// If it exists, or cannot be made.
+/// If it cannot be made.
 pub fn create_group(out: &Path, mark: &str, now: &Zoned) -> Result<PathBuf> {
     fs::create_dir_all(out)
         .with_context(|| format!("cannot make the directory {} (choose another --out)", out.display()))?;
-    let name = format!("{}-{mark}", now.strftime("%Y-%m-%d_%H-%M-%S"));
+    let first = format!("{}-{mark}", now.strftime("%Y-%m-%d_%H-%M-%S"));
+    let mut name = first.clone();
+    // Whoever makes a name first has it, so that two never share one.
+    for number in 2..=MOST_AT_ONCE {
+        match fs::create_dir(out.join(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => name = format!("{first}-{number}"),
+            Err(error) => return Err(error).with_context(|| not_made(&out.join(&name))),
+            Ok(()) => break,
+        }
+    }
     let run = out.join(&name);
-    make_new(&run)?;
     point(out, &name).with_context(|| format!("{}/latest", out.display()))?;
     Ok(run)
 }
@@ -64,10 +75,12 @@ fn make_new(run: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             bail!("{}: a run is there already (choose another --out or --seed)", run.display())
         }
-        Err(error) => {
-            Err(error).with_context(|| format!("cannot make {} (choose another --out)", run.display()))
-        }
+        Err(error) => Err(error).with_context(|| not_made(run)),
     }
+}
+
+fn not_made(run: &Path) -> String {
+    format!("cannot make {} (choose another --out)", run.display())
 }
 
 /// Takes the run in the directory `run` for this process, for as long as the value or the process lives: two
@@ -102,14 +115,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latest_points_to_the_newest_run_and_an_existing_one_is_refused() {
+    fn latest_points_to_the_newest_run_and_no_two_share_a_directory() {
         let out = tempfile::tempdir().unwrap();
         let now = Zoned::now();
         create(out.path(), "1", &now).unwrap();
         let second = create(out.path(), "2", &now).unwrap();
         let latest = fs::canonicalize(out.path().join("latest")).unwrap();
         assert_eq!(latest, fs::canonicalize(&second).unwrap());
-        let error = create(out.path(), "2", &now).unwrap_err().to_string();
+        let third = create(out.path(), "2", &now).unwrap();
+        assert_eq!(third.display().to_string(), format!("{}-2", second.display()));
+        assert!(create(out.path(), "2", &now).unwrap().display().to_string().ends_with("-2-3"));
+        let error = make(&second).unwrap_err().to_string();
         assert!(error.contains("a run is there already"), "{error}");
     }
 

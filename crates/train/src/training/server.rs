@@ -115,6 +115,11 @@ pub fn fits(network: &Network, spec: &Spec) -> Result<()> {
         );
     }
     ensure!(
+        then == now,
+        "the server shows what the policy sees in another order or with another --window (use the options that it \
+         learnt with)"
+    );
+    ensure!(
         network.action == spec.action,
         "the server takes other actions than the policy has (use the rules that it learnt with)"
     );

@@ -2,6 +2,7 @@
 //! A second signal ends the program at once.
 
 use std::fmt;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -47,6 +48,22 @@ impl Stop {
             signal_hook::flag::register_usize(signal, Arc::clone(&stop.signal), signal as usize)?;
         }
         Ok(stop)
+    }
+
+    /// Asks to stop once standard input ends. A member of a group has a pipe there that nothing is written to:
+    /// its end says that the group is gone, however it went.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn when_standard_input_ends(&self) -> Result<()> {
+        let signal = Arc::clone(&self.signal);
+        let listen = move || {
+            let mut buffer = [0; 64];
+            while std::io::stdin().read(&mut buffer).is_ok_and(|read| read > 0) {}
+            signal.store(SIGTERM as usize, Ordering::Relaxed);
+        };
+        std::thread::Builder::new().name("group".into()).spawn(listen)?;
+        Ok(())
     }
 
     /// Goes on unless it was asked to stop.
