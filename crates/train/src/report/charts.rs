@@ -155,12 +155,17 @@ pub fn time(split: &TimeSplit) -> String {
             lengths: parts.iter().map(|(_, seconds)| *seconds).collect(),
         }],
     };
-    chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
+    chart.to_svg().map_or_else(|error| not_drawn(&error), |svg| framed(&svg))
 }
 
 /// A chart, or a line that says why there is none.
 pub fn drawn(chart: &LineChart) -> String {
-    chart.to_svg().unwrap_or_else(|error| not_drawn(&error))
+    chart.to_svg().map_or_else(|error| not_drawn(&error), |svg| framed(&svg))
+}
+
+/// A picture in a frame of its own, which a narrow screen scrolls rather than shrinks until nobody can read it.
+pub fn framed(svg: &str) -> String {
+    format!("<div class=\"chart\">{svg}</div>\n")
 }
 
 /// A chart that fails must not cost the page.

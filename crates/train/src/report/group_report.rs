@@ -88,11 +88,15 @@ impl GroupReport {
 
     /// Whether the policies of the group together did better than buy and hold.
     fn beats_buy_and_hold(&self) -> Option<bool> {
-        let own = match self.kind {
+        self.held().map(|held| self.total() > held)
+    }
+
+    /// What the policies of the group earned together.
+    fn total(&self) -> f64 {
+        match self.kind {
             Kind::Seeds => self.interquartile_mean().estimate,
             Kind::WalkForward => self.compounded(Member::score),
-        };
-        self.held().map(|held| own > held)
+        }
     }
 
     /// The first line of everything.
@@ -100,6 +104,12 @@ impl GroupReport {
         let mean = self.interquartile_mean();
         let runs = self.members.len() as u64;
         let Some((held, beats)) = self.held().zip(self.beats_buy_and_hold()) else {
+            if self.market.is_some() {
+                let runs = plural(runs, "seed");
+                return format!(
+                    "{runs}, NOT JUDGED: the server holds out no days (give envpool --test-days 30)."
+                );
+            }
             return format!(
                 "{}: {:.5} (interquartile mean), 95 % interval {:.5} to {:.5}.",
                 plural(runs, "seed"),
@@ -108,13 +118,14 @@ impl GroupReport {
                 mean.high
             );
         };
+        let lost = if beats && self.total() < 0.0 { ", BUT LOST MONEY" } else { "" };
         let verb = if beats { "beats" } else { "DOES NOT BEAT" };
         let simulated = self.market.as_ref().is_some_and(|market| market.provenance.kind == "simulated");
         let label = if simulated { " of SIMULATED data" } else { "" };
         match self.kind {
             Kind::Seeds => format!(
-                "The policy {verb} buy and hold: {} against {} on {}{label} that it never saw (interquartile mean of {}, \
-                 95 % interval {} to {}).",
+                "The policy {verb} buy and hold{lost}: {} against {} on {}{label} that it never saw (interquartile mean \
+                 of {}, 95 % interval {} to {}).",
                 percent(mean.estimate),
                 percent(held),
                 plural(
@@ -126,7 +137,8 @@ impl GroupReport {
                 percent(mean.high)
             ),
             Kind::WalkForward => format!(
-                "Walking forward over {}{label}, the policy {verb} buy and hold: {} against {}, one after the other.",
+                "Walking forward over {}{label}, the policy {verb} buy and hold{lost}: {} against {}, one after the \
+                 other.",
                 plural(runs, "window"),
                 percent(self.compounded(Member::score)),
                 percent(held)
@@ -151,11 +163,14 @@ impl GroupReport {
                     percent(member.score()),
                     share(member.baseline("buy_and_hold")),
                     number(member.statistic("sharpe")),
-                    share(member.statistic("max_drawdown").map(|fall| -fall)),
+                    member
+                        .statistic("max_drawdown")
+                        .map_or("–".into(), |fall| format!("{:.2} %", 100.0 * fall)),
                     member.report["policy"]["trades"].to_string(),
                 ]);
             } else {
-                row.push(format!("{:.5}", member.score()));
+                let score = member.score();
+                row.push(if score.is_finite() { format!("{score:.5}") } else { "–".into() });
             }
             row
         };
@@ -197,17 +212,39 @@ impl GroupReport {
         if let Some(market) = &self.market {
             let _ = writeln!(page, "<p class=\"label\">Data: {}</p>", escaped(&market.provenance.label));
         }
-        page.push_str("<table>\n");
+        page.push_str("<div class=\"wide\"><table>\n");
         for (i, row) in self.rows().iter().enumerate() {
             let tag = if i == 0 { "th" } else { "td" };
-            let cells: Vec<String> =
-                row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
-            let _ = writeln!(page, "<tr>{}</tr>", cells.concat());
+            let cell = |(column, cell): (usize, &String)| {
+                let text = escaped(cell);
+                // The first cell leads to the run's own report, which lies in the directory of its name.
+                match (i, column) {
+                    (1.., 0) => format!("<{tag}><a href=\"{text}/report.html\">{text}</a></{tag}>"),
+                    _ => format!("<{tag}>{text}</{tag}>"),
+                }
+            };
+            let _ = writeln!(page, "<tr>{}</tr>", row.iter().enumerate().map(cell).collect::<String>());
         }
-        page.push_str(
-            "</table>\n<p>Each run's own report lies in the directory of its name.</p>\n</body></html>\n",
-        );
+        page.push_str("</table></div>\n");
+        page.push_str(self.notes());
+        page.push_str("</body></html>\n");
         page
+    }
+
+    /// What the figures are, in words.
+    fn notes(&self) -> &'static str {
+        match self.kind {
+            Kind::Seeds => {
+                "<p>Returns are after all costs. The interquartile mean leaves out the best and the worst quarter of the \
+                 runs; its 95 % interval comes from resampling them, and is too narrow for few. It tells how much is luck \
+                 in learning; each run's own report tells how much is luck in the days.</p>\n"
+            }
+            Kind::WalkForward => {
+                "<p>Returns are after all costs. Each window is judged by a policy that learnt from the days before it \
+                 alone; its own report says from which. The returns of the windows multiply to the one in the first \
+                 line.</p>\n"
+            }
+        }
     }
 
     /// The document of `report.json`.
@@ -262,14 +299,35 @@ mod tests {
             "The policy DOES NOT BEAT buy and hold: +2.00 % against +5.00 % on 30 days of SIMULATED data";
         assert!(text.starts_with(first), "{text}");
         assert_eq!(report.to_json()["interquartile_mean"]["estimate"], 0.02);
-        assert!(report.to_page().contains("SIMULATED (nse &lt;1&gt;"));
+        let page = report.to_page();
+        assert!(
+            page.contains("SIMULATED (nse &lt;1&gt;") && page.contains("href=\"seed-1/report.html\""),
+            "{page}"
+        );
+    }
+
+    #[test]
+    fn runs_on_a_market_without_held_out_days_are_not_judged() {
+        let mut report = group(Kind::Seeds, &[(0.0, 0.0); 2]);
+        report.members.iter_mut().for_each(|member| member.report = json!({}));
+        let text = report.to_text();
+        assert!(text.starts_with("2 seeds, NOT JUDGED") && !text.contains("NaN"), "{text}");
+        report.market = None;
+        report.members.iter_mut().for_each(|member| {
+            member.report = json!({ "policy": { "mean_reward_per_step": 0.5 } });
+        });
+        assert!(
+            report.headline().starts_with("2 seeds: 0.50000 (interquartile mean)"),
+            "{}",
+            report.headline()
+        );
     }
 
     #[test]
     fn windows_are_judged_one_after_the_other() {
         let report = group(Kind::WalkForward, &[(0.5, 0.1), (-0.5, -0.5)]);
         assert!(
-            report.headline().contains("beats buy and hold: -25.00 % against -45.00 %"),
+            report.headline().contains("beats buy and hold, BUT LOST MONEY: -25.00 % against -45.00 %"),
             "{}",
             report.headline()
         );

@@ -12,13 +12,22 @@ use crate::report::summary::bar_in_words;
 use crate::report::words::{days_in_words, percent, thousands};
 
 const STYLE: &str = "\
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 940px; margin: 2em auto; padding: 0 1em }
+:root { color-scheme: light dark }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 940px; margin: 2em auto; \
+padding: 0 1em }
 h1 { font-size: 1.4em } h2 { font-size: 1.15em; margin-top: 2em }
 p.label { background: #fff3cd; border-left: 4px solid #d39e00; padding: .5em .8em }
+.wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; font-size: .9em }
 th, td { padding: .25em .5em; border-bottom: 1px solid #ddd; text-align: right }
 th:first-child, td:first-child { text-align: left }
+td { white-space: nowrap } td.text { text-align: left; white-space: normal; overflow-wrap: anywhere }
 svg { max-width: 100%; height: auto } pre { background: #f6f6f6; padding: 1em; overflow-x: auto }
+@media (max-width: 700px) { .chart { overflow-x: auto } .chart svg { min-width: 700px } }
+@media (prefers-color-scheme: dark) {
+body { color: #ddd; background: #17191c } p.label { background: #3d3310; border-color: #d39e00 }
+th, td { border-color: #3a3d42 } pre { background: #22252a } svg { border-radius: 6px; margin-bottom: 8px } a { color: #8ab4f8 }
+}
 ";
 
 /// The shortest span that is scaled to a year.
@@ -68,7 +77,7 @@ pub fn of(report: &Report, metrics: &[Line], cores: Option<&str>) -> String {
             training.longest_checkpoint_stall_ms
         );
         page.push_str(&charts::time(&training.time_split));
-        page.push_str(cores.unwrap_or_default());
+        page.push_str(&cores.map_or(String::new(), charts::framed));
         let config = training.config.to_toml().unwrap_or_default();
         let _ = writeln!(page, "<h2>Configuration</h2>\n<pre>{}</pre>", escaped(&config));
     }
@@ -89,7 +98,7 @@ pub fn head(headline: &str) -> String {
 const NOTES: &str = "<p>Returns are after all costs. Sharpe and Sortino ratios come from daily returns, \
 annualised by the trading days that the data has in a year, against a risk-free rate of 0. Buy and hold buys \
 once at the first open, pays delivery costs, and sells at the end. Random changes its position as often as \
-makes its turnover that of the policy. What is scaled to a year is left out for less than a quarter of one.</p>\n";
+makes its turnover nearly that of the policy. What is scaled to a year is left out for less than a quarter of one.</p>\n";
 
 fn facts(report: &Report, market: &Market) -> String {
     let names: Vec<&str> = market.symbols.iter().map(|symbol| symbol.name.as_str()).collect();
@@ -115,19 +124,16 @@ fn facts(report: &Report, market: &Market) -> String {
         ("Features", market.feature_specification.clone()),
         ("Data digest", market.data_digest.clone()),
     ];
-    let rows = facts.iter().map(|(name, value)| {
-        format!(
-            "<tr><td>{name}</td><td style=\"text-align:left;word-break:break-all\">{}</td></tr>\n",
-            escaped(value)
-        )
-    });
+    let rows = facts
+        .iter()
+        .map(|(name, value)| format!("<tr><td>{name}</td><td class=\"text\">{}</td></tr>\n", escaped(value)));
     format!("<table>\n{}</table>\n", rows.collect::<String>())
 }
 
 fn table(evaluation: &Evaluation, cost_kinds: &[String], market: &Market) -> String {
     let currency = &market.rules.currency;
     let outcomes: Vec<&Outcome> = [&evaluation.policy].into_iter().chain(&evaluation.baselines).collect();
-    let mut html = String::from("<table>\n<tr><th></th>");
+    let mut html = String::from("<div class=\"wide\"><table>\n<tr><th></th>");
     for outcome in &outcomes {
         let _ = write!(html, "<th>{}</th>", escaped(outcome.name));
     }
@@ -158,7 +164,7 @@ fn table(evaluation: &Evaluation, cost_kinds: &[String], market: &Market) -> Str
         });
     }
     row(&format!("Final equity ({currency})"), &|s| format!("{:.0}", s.final_equity));
-    html + "</table>\n"
+    html + "</table></div>\n"
 }
 
 /// What chance does to the figures above.
@@ -200,8 +206,10 @@ fn months(evaluation: &Evaluation) -> String {
     let outcomes: Vec<&Outcome> = [&evaluation.policy].into_iter().chain(&evaluation.baselines).collect();
     let longest = outcomes.iter().map(|outcome| &outcome.statistics.monthly_returns).max_by_key(|m| m.len());
     let names = outcomes.iter().map(|outcome| format!("<th>{}</th>", escaped(outcome.name)));
-    let mut html =
-        format!("<h2>Month by month</h2>\n<table>\n<tr><th></th>{}</tr>\n", names.collect::<String>());
+    let mut html = format!(
+        "<h2>Month by month</h2>\n<div class=\"wide\"><table>\n<tr><th></th>{}</tr>\n",
+        names.collect::<String>()
+    );
     for (month, _) in longest.into_iter().flatten() {
         let cells = outcomes.iter().map(|outcome| {
             let found = outcome.statistics.monthly_returns.iter().find(|(other, _)| other == month);
@@ -209,7 +217,7 @@ fn months(evaluation: &Evaluation) -> String {
         });
         let _ = writeln!(html, "<tr><td>{month}</td>{}</tr>", cells.collect::<String>());
     }
-    html + "</table>\n"
+    html + "</table></div>\n"
 }
 
 /// `text` as it may stand in a page.
