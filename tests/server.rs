@@ -1,6 +1,9 @@
 //! What `envpool` promises to any client: rewards that add up, the same bits for any thread count, several
 //! clients and sessions, a clean end.
 
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pipe_tests::{Guard, Place, Run, bin};
@@ -148,6 +151,42 @@ fn shared_memory_leaves_no_file_and_a_dead_server_is_noticed() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it is there");
     let gone = client.step(&mut session, Actions::Discrete(&[0; 4])).unwrap_err().to_string();
     assert!(gone.contains("went away") && gone.contains("signal"), "{gone}");
+}
+
+#[test]
+fn files_that_a_killed_server_left_are_gone_after_the_next_has_shared_memory() {
+    use wire::frame::{HEADER_BYTES, Header, Kind};
+    use wire::message::{CAN_MAP_FILES, CAN_POST, Hello, Opened, Sharing};
+    let mut server = Command::new(bin("envpool"))
+        .args(["--env", "cartpole", "--envs", "4"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a server");
+    let (mut to, mut from) =
+        (server.stdin.take().expect("its input"), server.stdout.take().expect("its output"));
+    let mut answer = |kind: Kind, session: u32, body: &[u8]| {
+        wire::frame::write(&mut to, kind, session, body).expect("a request");
+        let mut head = [0; HEADER_BYTES];
+        from.read_exact(&mut head).expect("an answer");
+        let header = Header::decode(&head).expect("of this protocol");
+        let mut body = vec![0; header.length as usize];
+        from.read_exact(&mut body).expect("its body");
+        body
+    };
+    let hello = Hello { client: "slow".into(), capabilities: CAN_MAP_FILES | CAN_POST };
+    answer(Kind::Hello, 0, &wire::message::encode(&hello).expect("a hello"));
+    let opened = answer(Kind::Open, 1, &Open::training(4, 1).encode(0).expect("an open"));
+    let (_, sharing): (Opened, Sharing) = wire::message::decode(&opened).expect("an opened session");
+    let Sharing::Files { exchange, .. } = sharing else { panic!("{sharing:?} over pipes") };
+    // Before it is told that they are mapped.
+    server.kill().expect("its end");
+    server.wait().expect("its end");
+    assert!(Path::new(&exchange).exists());
+    let mut client = spawn(&["--env", "cartpole", "--envs", "4"]);
+    assert!(client.open(&Open::training(4, 1)).expect("a session").is_shared());
+    let folder = Path::new(&exchange).parent().expect("their folder");
+    assert!(!folder.exists(), "{} is left", folder.display());
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn exchange(
             (Answer::Refused(refusal), _) => connection.refuse(id, refusal.code, refusal.text)?,
             (Answer::Closed, _) => connection.closed(id)?,
             (Answer::Share, Some(session)) => {
-                if let Some(words) = connection.shared_words(id) {
+                if let Some(words) = connection.shared_words(id, session.n_threads()) {
                     session.share(words);
                     connection.mapped(id)?;
                 } else {

@@ -80,6 +80,11 @@ impl Session {
         &self.slabs[self.last]
     }
 
+    /// On how many threads its environments are stepped, if it is stepped in the pool that this is called in.
+    pub fn n_threads(&self) -> usize {
+        if self.batch.is_parallel() && !self.open.is_partial() { rayon::current_num_threads() } else { 1 }
+    }
+
     /// Moves the slabs into memory that the client reads: one piece a slot.
     pub fn share(&mut self, words: Vec<SharedWords>) {
         let layout = self.slab().layout().clone();

@@ -132,7 +132,7 @@ impl Listening {
                 let client = place.id;
                 log::note("connected", json!({ "client": client }));
                 if let Err(error) = serve_client(&served, &gate, &stream) {
-                    log::warn("client", &error.to_string());
+                    log::warn("client", &in_words(&error));
                 }
                 log::note("gone", json!({ "client": client }));
                 drop(place);
@@ -204,12 +204,26 @@ impl Drop for Place {
 fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream) -> Result<(), WireError> {
     stream.set_read_timeout(Some(HELLO_LIMIT))?;
     stream.set_write_timeout(Some(UNREAD_LIMIT))?;
-    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, stream);
+    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, wire::Awake::new(stream));
     // A client that has said hello may think as long as it likes.
     let on_hello = || {
         let _ = stream.set_read_timeout(None);
     };
     converse(served, gate, Carrier::Socket, reader, stream, on_hello)
+}
+
+/// What went wrong with a client; of one that was waited for in vain the system only says that it is not ready.
+fn in_words(error: &WireError) -> String {
+    match error {
+        WireError::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            format!(
+                "a client said no hello for {} s, or left an answer unread for {} s",
+                HELLO_LIMIT.as_secs(),
+                UNREAD_LIMIT.as_secs()
+            )
+        }
+        other => other.to_string(),
+    }
 }
 
 fn refuse(stream: &UnixStream, text: &str) {

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use anyhow::Result;
 use cli::UsageError;
-use wire::Carrier;
+use wire::{Awake, Carrier};
 
 use crate::client::converse;
 use crate::served::Served;
@@ -37,6 +37,6 @@ pub fn serve(served: &Served) -> Result<()> {
     }
     let gate = Gate::default();
     stop::on_signal(stop::catch_signals()?, gate.clone(), true, || ())?;
-    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, reader);
+    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, Awake::new(reader));
     Ok(converse(served, &gate, Carrier::Pipes, reader, writer, || ())?)
 }

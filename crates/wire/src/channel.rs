@@ -16,6 +16,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use crate::early::{Early, Sending};
 use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
 use crate::message::{MAX_CONTROL_BYTES, Refusal, decode, encode};
+use crate::shared::spin::Spinner;
 use crate::{WireError, wait};
 
 /// How long a server may take to answer a step, reset or open. Generous: stepping takes microseconds, so
@@ -37,6 +38,7 @@ pub(crate) struct Channel {
     peer: String,
     hurry: Hurry,
     early: Early,
+    spinner: Spinner,
 }
 
 impl Channel {
@@ -55,6 +57,7 @@ impl Channel {
             peer,
             hurry: Hurry::default(),
             early: Early::default(),
+            spinner: Spinner::new().of_slow_looks(),
         })
     }
 
@@ -94,6 +97,18 @@ impl Channel {
             }
             Err(error) => Err(self.explain(error, ANSWER_LIMIT)),
         }
+    }
+
+    /// The header of an answer that is likely to come soon.
+    pub(crate) fn receive_header_soon(&mut self, limit: Duration) -> Result<Header, WireError> {
+        if self.early.is_empty() {
+            let reader = &self.reader;
+            // What is wrong with the stream is for the read to say.
+            self.spinner.wait(|| wait::readable(reader, Duration::ZERO).unwrap_or(true));
+        }
+        let outcome = self.receive_header(limit);
+        self.spinner.ready();
+        outcome
     }
 
     pub(crate) fn receive_header(&mut self, limit: Duration) -> Result<Header, WireError> {

@@ -326,7 +326,7 @@ impl Client {
             shared.wait(flight.slot, session.id, &mut self.channel)?;
             return slab.receive().map_err(|what| self.channel.garbled(what));
         }
-        let header = self.channel.receive_header(ANSWER_LIMIT)?;
+        let header = self.channel.receive_header_soon(ANSWER_LIMIT)?;
         if header.kind == Kind::Refused {
             return Err(self.channel.receive_refusal(header));
         }

@@ -13,13 +13,14 @@
 //! - [`slab`]: the arrays of one exchange in one buffer, the same on both sides; `layout` says where they lie,
 //!   `observations` how the largest of them is read in place.
 //! - [`shared`]: memory that both sides map, so that the stream carries wake-ups alone.
-//! - [`wait`]: waiting on a file descriptor with an end.
+//! - [`wait`]: waiting on a file descriptor with an end; `awake`: not going to sleep on one at once.
 //! - `channel`: the client's byte stream, and the process at its other end; `early` reads while it writes.
 //! - [`client`]: the learner's end: spawn or connect, open, reset, step; `partial`: some environments at a time.
 //! - [`server`]: the environment server's end.
 #[cfg(target_endian = "big")]
 compile_error!("slabs are little-endian memory; a big-endian port needs byte swapping in `slab` and `frame`");
 
+mod awake;
 mod channel;
 pub mod client;
 mod early;
@@ -35,6 +36,7 @@ pub mod slab;
 pub mod spec;
 pub mod wait;
 
+pub use awake::Awake;
 pub use client::{Client, Session, Transport};
 pub use error::WireError;
 pub use layout::SlabLayout;

@@ -188,7 +188,7 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
                 Kind::Map => match *self.body_bytes(header) {
                     [1] => return Ok(Some(Request::Share { session })),
                     [0] => {
-                        self.shared.mapped(session, false);
+                        self.shared.mapped(session, false, 0);
                         self.mapped(session)?;
                     }
                     _ => self.refuse(session, ErrorCode::BadFrame, "map: not one byte, 0 or 1".into())?,
@@ -244,9 +244,11 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
     }
 
     /// The memory that the client has mapped for a session's slabs, one a slot: the answer to [`Request::Share`] is
-    /// [`Connection::mapped`], after it is in use. `None` if none was offered.
-    pub fn shared_words(&mut self, session: u32) -> Option<Vec<SharedWords>> {
-        Some(self.shared.mapped(session, true)?.into_iter().map(SharedWords).collect())
+    /// [`Connection::mapped`], after it is in use. `None` if none was offered. The client is told on how many threads
+    /// its environments are stepped: where these are all cores, it does not look for the answer on one of them.
+    pub fn shared_words(&mut self, session: u32, n_threads: usize) -> Option<Vec<SharedWords>> {
+        let n_threads = n_threads.try_into().unwrap_or(u32::MAX);
+        Some(self.shared.mapped(session, true, n_threads)?.into_iter().map(SharedWords).collect())
     }
 
     /// Says that a session uses shared memory from now on, or that it does not.

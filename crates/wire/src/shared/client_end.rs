@@ -91,6 +91,7 @@ impl ClientEnd {
     pub(crate) fn wait(&mut self, slot: usize, session: u32, channel: &mut Channel) -> Result<(), WireError> {
         self.received = self.received.wrapping_add(1);
         let number = self.received;
+        self.spinner.beside(self.exchange.n_threads());
         loop {
             let exchange = &self.exchange;
             if self.spinner.wait(|| exchange.answer_to(number, slot).is_some()) {

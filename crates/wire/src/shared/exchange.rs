@@ -7,6 +7,7 @@
 //! | 128 | server | requests answered: the number of the last one |
 //! | 192 | server | how: 0 in the slab, 1 by a frame on the stream |
 //! | 256 | server, and the client when it wakes it | 1: it sleeps and is to be woken |
+//! | 320 | server | threads that step, for a client that wonders whether to wait awake |
 //! | 512 | client | the actions, 4 bytes each |
 //!
 //! With partial batches several requests may be in flight, each in a slot of its own, which begins at a multiple
@@ -181,6 +182,16 @@ impl Exchange {
     /// Client: says that it is awake. Whether a frame to wake it is under way nevertheless.
     pub(crate) fn client_wakes(&self) -> bool {
         !take(self.client_sleeps())
+    }
+
+    /// Server: says on how many threads it steps.
+    pub(crate) fn set_n_threads(&self, n_threads: u32) {
+        self.mapping.word(320).store(n_threads, Ordering::Relaxed);
+    }
+
+    /// Client: on how many threads the server steps.
+    pub(crate) fn n_threads(&self) -> u32 {
+        self.mapping.word(320).load(Ordering::Relaxed)
     }
 
     /// Server: says that it sleeps from now on.

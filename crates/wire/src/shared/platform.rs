@@ -5,7 +5,8 @@
 //!   POSIX shared memory, which can be given its size once only, and the slab's descriptor cannot write.
 //! - Over pipes they are files, mode 0600 (the slab's 0400) in a directory of mode 0700, there for as long as
 //!   the other side takes to map them. Files have no seals: they are for a process that started the server,
-//!   which it could as well kill.
+//!   which it could as well kill. A server that is killed in that moment leaves them, and the next one that
+//!   makes some takes them away.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use super::mapping::{Mapping, OwnWords};
 
@@ -55,6 +56,8 @@ impl Files {
     }
 
     fn create_in(place: &Path, exchange_bytes: usize, slab_bytes: usize) -> io::Result<(Pieces, Self)> {
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(|| remove_left_over(place));
         let folder = place.join(unused_name());
         DirBuilder::new().mode(0o700).create(&folder)?;
         PENDING.lock().unwrap_or_else(PoisonError::into_inner).push(folder.clone());
@@ -88,6 +91,31 @@ impl Drop for Files {
         let _ = fs::remove_dir_all(&self.folder);
         PENDING.lock().unwrap_or_else(PoisonError::into_inner).retain(|folder| *folder != self.folder);
     }
+}
+
+/// Removes what processes of this user that are no more have left in `place`.
+fn remove_left_over(place: &Path) {
+    let is_dead = |id: i32| {
+        let probed = rustix::process::Pid::from_raw(id).map(rustix::process::test_kill_process);
+        probed == Some(Err(rustix::io::Errno::SRCH))
+    };
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let maker = entry.file_name().to_str().and_then(maker_of);
+        // Not what a link leads to.
+        let is_ours = entry
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == rustix::process::geteuid().as_raw());
+        if is_ours && maker.is_some_and(is_dead) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// The process that made what has this name, as [`unused_name`] gives them.
+fn maker_of(name: &str) -> Option<i32> {
+    let mut parts = name.strip_prefix("envpool-")?.split('-');
+    let maker = i32::from_str_radix(parts.next()?, 16).ok()?;
+    (parts.count() == 2).then_some(maker)
 }
 
 /// Opens the files of a server that this process started: regular ones of this user, and nobody else's to read.
@@ -198,6 +226,28 @@ mod tests {
         let mut seen = [0];
         theirs.copy_out(8, &mut seen);
         assert_eq!(seen, [9]);
+    }
+
+    #[test]
+    fn what_a_killed_server_left_is_removed_and_nothing_else() {
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let (dead, alive) = (dead.id(), std::process::id());
+        let place = tempfile::tempdir().unwrap();
+        let names =
+            ["envpool-DEAD-0-5", "envpool-ALIVE-0-5", "envpool-DEAD", "envpool-xyz-0-5", "other-DEAD-0-5"];
+        let path = |name: &str| {
+            let name = name.replace("DEAD", &format!("{dead:x}")).replace("ALIVE", &format!("{alive:x}"));
+            place.path().join(name)
+        };
+        for name in names {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("slab"), "").unwrap();
+        }
+        std::os::unix::fs::symlink(path("other-DEAD-0-5"), path("envpool-DEAD-1-5")).unwrap();
+        remove_left_over(place.path());
+        let left: Vec<_> = names.into_iter().filter(|name| path(name).join("slab").exists()).collect();
+        assert_eq!(left, names[1..]);
     }
 
     #[test]

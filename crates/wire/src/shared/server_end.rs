@@ -112,12 +112,14 @@ impl ServerEnd {
     }
 
     /// The client has mapped what was offered for `session`, or could not: what it needs no longer is removed.
-    /// The memory for the session's slabs, one a slot, if it was offered and is shared from now on.
-    pub(crate) fn mapped(&mut self, session: u32, could: bool) -> Option<Vec<OwnWords>> {
+    /// The memory for the session's slabs, one a slot, if it was offered and is shared from now on, with `n_threads`
+    /// that step it.
+    pub(crate) fn mapped(&mut self, session: u32, could: bool, n_threads: u32) -> Option<Vec<OwnWords>> {
         let offered = self.offered.take_if(|offered| offered.session == session)?;
         if !could {
             return None;
         }
+        offered.exchange.set_n_threads(n_threads);
         let n_slots = offered.exchange.slots().len();
         self.sessions.push(Shared {
             session,

@@ -9,7 +9,14 @@ use std::time::{Duration, Instant};
 
 /// Waits that take longer on average are slept through: a wake-up is small beside them.
 const MAX_MEAN: Duration = Duration::from_micros(150);
-/// Looks between two glances at the clock.
+/// The same for a client whose server steps on all cores, for each of them beyond the first: whoever looks takes one
+/// of them away, which pays for as long as the others need less for its work than a wake-up takes.
+const MAX_MEAN_A_CORE: Duration = Duration::from_micros(50);
+/// One in so many waits that would be slept through is looked through nevertheless, for as long as the mean may be.
+/// A sleeper cannot tell a short wait from its own wake-up, and would go on sleeping when the other side is fast
+/// again.
+const TRIAL: u32 = 16;
+/// Looks at memory between two glances at the clock.
 const LOOKS: u32 = 32;
 /// The weight of the latest wait in the mean.
 const WEIGHT: f64 = 0.125;
@@ -17,18 +24,34 @@ const WEIGHT: f64 = 0.125;
 /// How long one side has waited of late.
 #[derive(Debug)]
 pub(crate) struct Spinner {
-    may_spin: bool,
+    /// Zero: it never looks twice.
+    max_mean: Duration,
+    /// Between two glances at the clock.
+    looks: u32,
     mean_seconds: f64,
     begun: Option<Instant>,
+    /// Waits that were slept through at once, since one was not.
+    n_slept: u32,
 }
 
 impl Spinner {
-    /// One that has not waited yet.
+    /// One that waits for a side of which nothing is known.
     pub(crate) fn new() -> Self {
-        static CORES: OnceLock<usize> = OnceLock::new();
-        let cores = *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZeroUsize::get));
-        // On one core the other side could not go on while this one looks.
-        Self { may_spin: cores > 1, mean_seconds: 0.0, begun: None }
+        Self::up_to(max_mean(1, cores()), LOOKS)
+    }
+
+    /// The side that is waited for works on so many threads.
+    pub(crate) fn beside(&mut self, n_threads: u32) {
+        self.max_mean = max_mean(n_threads, cores());
+    }
+
+    /// The same, where to look is to ask the system.
+    pub(crate) fn of_slow_looks(self) -> Self {
+        Self { looks: 1, ..self }
+    }
+
+    fn up_to(max_mean: Duration, looks: u32) -> Self {
+        Self { max_mean, looks, mean_seconds: 0.0, begun: None, n_slept: 0 }
     }
 
     /// Looks for a while whether `is_ready`, and says whether it is. If it is not, the caller sleeps and then
@@ -43,13 +66,27 @@ impl Spinner {
             return true;
         }
         let begun = *self.begun.get_or_insert_with(Instant::now);
-        if !self.may_spin || self.mean_seconds > MAX_MEAN.as_secs_f64() {
+        let max_mean = self.max_mean.as_secs_f64();
+        let is_trial = self.mean_seconds > max_mean;
+        if is_trial {
+            self.n_slept += 1;
+            if self.n_slept < TRIAL {
+                return false;
+            }
+            self.n_slept = 0;
+        }
+        let limit = if is_trial { max_mean } else { (2.0 * self.mean_seconds).max(max_mean / 4.0) };
+        let limit = Duration::from_secs_f64(limit);
+        // One core, or none to spare.
+        if limit.is_zero() {
             return false;
         }
-        let limit = Duration::from_secs_f64(2.0 * self.mean_seconds).max(MAX_MEAN / 4);
         loop {
-            for _ in 0..LOOKS {
+            for _ in 0..self.looks {
                 if is_ready() {
+                    if is_trial {
+                        self.mean_seconds = begun.elapsed().as_secs_f64();
+                    }
                     self.ready();
                     return true;
                 }
@@ -71,10 +108,27 @@ impl Spinner {
     }
 
     fn learn(&mut self, waited_seconds: f64) {
-        // A pause of seconds, while a learner learns, says nothing about the waits between two steps.
-        let waited_seconds = waited_seconds.min(10.0 * MAX_MEAN.as_secs_f64());
+        // A pause of seconds, while a learner learns, says little about the waits between two steps.
+        let waited_seconds = waited_seconds.min(4.0 * self.max_mean.as_secs_f64());
         self.mean_seconds += WEIGHT * (waited_seconds - self.mean_seconds);
     }
+}
+
+/// How long waits may be on average to be looked through.
+fn max_mean(n_threads: u32, cores: u32) -> Duration {
+    match cores {
+        // The other side could not go on while this one looks.
+        0 | 1 => Duration::ZERO,
+        _ if n_threads < cores => MAX_MEAN,
+        _ => MAX_MEAN_A_CORE.saturating_mul(cores - 1).min(MAX_MEAN),
+    }
+}
+
+fn cores() -> u32 {
+    static CORES: OnceLock<u32> = OnceLock::new();
+    *CORES.get_or_init(|| {
+        thread::available_parallelism().map_or(1, NonZeroUsize::get).try_into().unwrap_or(u32::MAX)
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +138,7 @@ mod tests {
 
     #[test]
     fn long_waits_are_slept_through_and_short_ones_looked_through_again() {
-        let mut spinner = Spinner { may_spin: true, mean_seconds: 0.0, begun: None };
+        let mut spinner = Spinner::up_to(MAX_MEAN, LOOKS);
         let looks = Cell::new(0);
         let never = || {
             looks.set(looks.get() + 1);
@@ -110,13 +164,40 @@ mod tests {
     }
 
     #[test]
-    fn on_one_core_nobody_looks_twice() {
-        let mut spinner = Spinner { may_spin: false, mean_seconds: 0.0, begun: None };
+    fn a_sleeper_finds_out_that_the_other_side_is_fast_again() {
+        let mut spinner = Spinner::up_to(Duration::from_secs(1), LOOKS);
+        spinner.mean_seconds = 2.0;
         let looks = Cell::new(0);
-        assert!(!spinner.wait(|| {
+        // Ready at the third look, which a sleeper that looks once never makes.
+        let soon = || {
             looks.set(looks.get() + 1);
-            false
-        }));
-        assert_eq!(looks.get(), 1);
+            looks.get() % 3 == 0
+        };
+        for wait in 1..=TRIAL {
+            (spinner.begun, spinner.mean_seconds) = (None, spinner.mean_seconds.max(2.0));
+            looks.set(0);
+            assert_eq!(spinner.wait(soon), wait == TRIAL, "wait {wait}");
+        }
+        assert!(spinner.mean_seconds < 1.0, "the next wait is looked through");
+    }
+
+    #[test]
+    fn who_steps_on_all_cores_is_left_them_soon() {
+        let microseconds = |n_threads, cores| max_mean(n_threads, cores).as_micros();
+        assert_eq!((microseconds(1, 2), microseconds(2, 2), microseconds(9, 2)), (150, 50, 50));
+        assert_eq!((microseconds(8, 8), microseconds(1, 1), microseconds(0, 2)), (150, 0, 150));
+    }
+
+    #[test]
+    fn on_one_core_nobody_looks_twice() {
+        let mut spinner = Spinner::up_to(max_mean(1, 1), LOOKS);
+        let looks = Cell::new(0);
+        for wait in 1..100 {
+            assert!(!spinner.wait(|| {
+                looks.set(looks.get() + 1);
+                false
+            }));
+            assert_eq!(looks.get(), wait);
+        }
     }
 }

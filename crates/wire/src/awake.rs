@@ -1,0 +1,58 @@
+//! A stream whose reader looks for a while whether something has come before it goes to sleep, as
+//! [`crate::shared`] does where memory is shared. For clients whose every request is a frame: to wake a sleeping
+//! reader costs the writer as much time as the reader.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use crate::shared::spin::Spinner;
+use crate::wait;
+
+/// A server's stream of requests.
+#[derive(Debug)]
+pub struct Awake<S> {
+    stream: S,
+    spinner: Spinner,
+}
+
+impl<S: Read + AsFd> Awake<S> {
+    /// `stream`, whose reads wait.
+    pub fn new(stream: S) -> Self {
+        Self { stream, spinner: Spinner::new().of_slow_looks() }
+    }
+}
+
+impl<S: Read + AsFd> Read for Awake<S> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        // What is wrong with the stream is for the read to say.
+        self.spinner.wait(|| wait::readable(&self.stream, Duration::ZERO).unwrap_or(true));
+        let outcome = self.stream.read(bytes);
+        self.spinner.ready();
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::thread::{sleep, spawn};
+
+    #[test]
+    fn what_comes_at_once_late_and_never_is_read_alike() {
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        let mut reader = Awake::new(ours);
+        let mut byte = [0];
+        theirs.write_all(&[7]).unwrap();
+        assert_eq!((reader.read(&mut byte).unwrap(), byte), (1, [7]));
+        let writer = spawn(move || {
+            sleep(Duration::from_millis(20));
+            theirs.write_all(&[8]).unwrap();
+        });
+        assert_eq!((reader.read(&mut byte).unwrap(), byte), (1, [8]));
+        writer.join().unwrap();
+        assert_eq!(reader.read(&mut byte).unwrap(), 0, "its end");
+    }
+}
