@@ -1,0 +1,111 @@
+//! `train` where something is wrong with what it is given, or with what becomes of it: one line that says what,
+//! and nothing left behind.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use pipe_tests::{Place, Run, bin, until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const SHORT: &str = "--quiet --timesteps 1000 --envs 16 --rollout 8 --hidden 8 --device cpu --threads 1";
+
+fn cartpole() -> [String; 5] {
+    let envpool = bin("envpool").display().to_string();
+    ["--".into(), envpool, "--envs=16".into(), "--env".into(), "cartpole".into()]
+}
+
+fn train_ppo(place: &Place, flags: &str) -> Run {
+    Run::new("train").args(["ppo", "--out", &place.text("runs")]).words(SHORT).words(flags)
+}
+
+#[test]
+fn what_no_machine_can_hold_is_named_before_anything_is_made_of_it() {
+    let place = Place::new();
+    // The last one is a rollout of eight samples to whoever multiplies in 64 bits.
+    for flag in ["--hidden 65536,65536,65536", "--rollout 10000000000", "--rollout 2305843009213693953"] {
+        let line = Run::new("train")
+            .args(["ppo", "--quiet", "--device", "cpu", "--out", &place.text("runs")])
+            .words(flag)
+            .args(cartpole())
+            .fails(1);
+        assert!(line.contains("memory") && line.contains("--hidden") && line.contains("--rollout"), "{line}");
+    }
+    assert!(!place.path("runs").exists(), "nothing was begun");
+    Run::new("train").words("devices --hidden 65536,65536,65536").fails(1);
+    assert_eq!(Run::new("train").words("devices --hidden 0").ends().status.code(), Some(2));
+}
+
+#[test]
+fn a_finished_run_is_judged_again_though_its_last_update_went_beyond_its_timesteps() {
+    let place = Place::new();
+    train_ppo(&place, "").args(cartpole()).succeeds();
+    let run = place.path("runs/latest");
+    let read = |file: &str| fs::read_to_string(run.join(file)).expect("a file");
+    let policy = || serde_json::from_str::<Value>(&read("report.json")).expect("JSON")["policy"].clone();
+    let (metrics, judged) = (read("metrics.jsonl"), policy());
+    assert!(metrics.contains("\"step\":1024"), "1000 steps are eight updates of 128: {metrics}");
+    fs::remove_file(run.join("report.json")).expect("it was there");
+    Run::new("train").args(["ppo", "--quiet", "--resume"]).args([&run]).succeeds();
+    assert_eq!((read("metrics.jsonl"), policy()), (metrics, judged));
+    let fewer = ["ppo", "--timesteps", "1000", "--resume"];
+    let line = Run::new("train").args(fewer).args([&run]).fails(2);
+    assert!(line.contains("1024 steps already"), "{line}");
+}
+
+#[test]
+fn runs_that_begin_in_the_same_second_have_directories_of_their_own() {
+    let place = Place::new();
+    let mut runs: Vec<_> = (0..4).map(|_| train_ppo(&place, "").args(cartpole()).start()).collect();
+    for run in &mut runs {
+        assert!(run.wait(Duration::from_secs(120)).success());
+    }
+    let entries = fs::read_dir(place.path("runs")).expect("runs").flatten();
+    let names: Vec<_> = entries.map(|entry| entry.file_name()).filter(|name| name != "latest").collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+}
+
+#[test]
+fn a_group_without_held_out_days_says_that_nothing_is_judged() {
+    let place = Place::new();
+    let (features, envpool) = (place.features("BPCL", 10), bin("envpool").display().to_string());
+    let server = ["--", &envpool, "--market", "nse", "--envs", "16", &features];
+    let text = train_ppo(&place, "--seeds 2").args(server).succeeds().stdout;
+    assert!(text.starts_with("2 seeds, NOT JUDGED") && !text.contains("NaN"), "{text}");
+}
+
+/// Whether a process that was started with `word` among its arguments is there. Only Linux tells.
+fn is_there(word: &str) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok()).any(|words| {
+        words.split(|byte| *byte == 0).any(|argument| String::from_utf8_lossy(argument).contains(word))
+    })
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn no_run_outlives_its_group_however_that_ended() {
+    for signals in [&[Signal::KILL][..], &[Signal::HUP], &[Signal::INT, Signal::INT, Signal::INT]] {
+        let place = Place::new();
+        let out = place.text("runs");
+        let mut group = Run::endless_training(&out).words("--seeds 2 --threads 1").args(cartpole()).start();
+        let trains = |seed: &str| place.path("runs/latest").join(seed).join("metrics.jsonl").exists();
+        until("its runs learn", || trains("seed-1"));
+        for signal in signals {
+            // It may be gone before the last of them.
+            let gone = group.0.try_wait().expect("a child").is_some();
+            if !gone {
+                group.signal(*signal);
+            }
+        }
+        group.wait(Duration::from_secs(60));
+        until("its runs have ended", || !is_there(&out));
+        let run = fs::canonicalize(place.path("runs/latest/seed-1")).expect("a run");
+        assert!(has_checkpoint(&run), "what it had learnt is kept");
+    }
+}
+
+fn has_checkpoint(run: &Path) -> bool {
+    fs::read_dir(run.join("checkpoints")).is_ok_and(|mut entries| entries.next().is_some())
+}
