@@ -1,4 +1,9 @@
-//! Steps a second of the bare batch, without any transport: `cargo bench -p trading-env`.
+//! Nanoseconds of one thread for a step of the bare batch, without any transport, beside a bare gather of rows
+//! of the same length in the same rounds: `cargo bench -p trading-env`. Ratios count, not times.
+//!
+//! Options are NAME=VALUE: `envs=256,4096`, `rows=18000,4000000` (of the table; the second is a gigabyte),
+//! `threads=1,2`, `hold=50` (steps for which a position is held), `of=portfolio,cartpole`, `gather=no` (for
+//! a profile of the step alone), `rounds=200` and `seconds=0.004` of each, of which the fastest counts, for others may use the machine in between.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark's table is its data")]
 
 use std::sync::Arc;
@@ -11,69 +16,176 @@ use trading_env::{
     Outputs, Portfolio, PortfolioRules, Scaler, SessionRange, Start,
 };
 
-/// How long one measurement lasts.
-const SPAN: Duration = Duration::from_millis(700);
+/// Numbers in a portfolio's observation: the features and the account.
+const OBS_LEN: usize = 64;
+const ACCOUNT_LEN: usize = 5;
+const BARS_PER_SESSION: usize = 75;
 
 fn main() {
-    for n_sessions in [250, 5000] {
-        let table = random_walk_table(1, n_sessions, 75, 45, 1);
-        let range = SessionRange { first: 0, last: n_sessions as i32 - 1 };
-        let data = Arc::new(MarketData::new(&table, Scaler::fit(&table, range)));
-        let episodes = EpisodeRules {
-            range,
-            start: Start::Random,
-            length: EpisodeLength::Bars(512),
-            liquidate_at_end: false,
-        };
-        let rules = PortfolioRules::nse(true).unwrap();
-        let portfolio = Portfolio::new(data, rules, episodes).unwrap();
-        let mib = (n_sessions * 75 * 45 * 4) >> 20;
-        measure_all(&format!("portfolio, 45 features, {mib} MiB table"), 3, || portfolio.clone());
+    println!(
+        "{:<10} {:>9} {:>6} {:>8} {:>9} {:>10} {:>12}",
+        "", "rows", "envs", "threads", "ns/step", "ns/gather", "gather/step"
+    );
+    for rows in numbers("rows", "18000") {
+        if option("of", "portfolio,cartpole").contains("portfolio") {
+            let portfolio = portfolio(rows);
+            measure_all("portfolio", rows, 3, || portfolio.clone());
+        }
     }
-    measure_all("cartpole", 2, || CartPole);
+    if option("of", "portfolio,cartpole").contains("cartpole") {
+        measure_all("cartpole", 18_000, 2, || CartPole);
+    }
 }
 
-fn measure_all<E: Environment>(what: &str, n_choices: usize, environment: impl Fn() -> E + Sync) {
-    for n_envs in [256, 1024, 4096] {
-        for n_threads in [1, 2] {
+/// The value of an option.
+fn option(name: &str, default: &str) -> String {
+    let given =
+        std::env::args().find_map(|argument| Some(argument.strip_prefix(name)?.strip_prefix('=')?.into()));
+    given.unwrap_or_else(|| default.into())
+}
+
+fn numbers(name: &str, default: &str) -> Vec<usize> {
+    option(name, default).split(',').map(|number| number.parse().unwrap()).collect()
+}
+
+/// What `envpool bench` serves.
+fn portfolio(rows: usize) -> Portfolio {
+    let n_sessions = rows / BARS_PER_SESSION;
+    let table = random_walk_table(1, n_sessions, BARS_PER_SESSION, OBS_LEN - ACCOUNT_LEN, 1);
+    let range = SessionRange { first: 0, last: n_sessions as i32 - 1 };
+    let data = Arc::new(MarketData::new(&table, Scaler::fit(&table, range)));
+    let episodes = EpisodeRules {
+        range,
+        start: Start::Random,
+        length: EpisodeLength::Bars(512),
+        liquidate_at_end: false,
+    };
+    Portfolio::new(data, PortfolioRules::nse(true).unwrap(), episodes).unwrap()
+}
+
+fn measure_all<E: Environment>(
+    what: &str,
+    rows: usize,
+    n_choices: usize,
+    environment: impl Fn() -> E + Sync,
+) {
+    for n_envs in numbers("envs", "256,4096") {
+        for n_threads in numbers("threads", "1,2") {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
-            // A policy that changes its mind at random, and one that mostly holds, as a trained one does.
-            let rates = [1, 50].map(|hold| pool.install(|| rate(environment(), n_envs, n_choices, hold)));
-            println!(
-                "{what:42} {n_envs:5} envs {n_threads} threads {:8.2} million steps/s, {:8.2} mostly holding",
-                rates[0] / 1e6,
-                rates[1] / 1e6
-            );
+            pool.install(|| {
+                let mut stepped = Stepped::new(environment(), n_envs, n_choices);
+                let mut gather = Gather::new(rows, n_envs, stepped.batch.environment().observation_len());
+                let span = Duration::from_secs_f64(option("seconds", "0.004").parse().unwrap());
+                (stepped.nanoseconds(span), gather.nanoseconds(span));
+                let mut fastest = [f64::INFINITY; 2];
+                for _ in 0..option("rounds", "200").parse().unwrap() {
+                    let is_alone = option("gather", "yes") == "no";
+                    let gathered = if is_alone { f64::NAN } else { gather.nanoseconds(span) };
+                    let round = [stepped.nanoseconds(span), gathered];
+                    fastest = [0, 1].map(|at| fastest[at].min(round[at]));
+                }
+                println!(
+                    "{what:<10} {rows:>9} {n_envs:>6} {n_threads:>8} {:>9.1} {:>10.1} {:>12.2}",
+                    fastest[0],
+                    fastest[1],
+                    fastest[1] / fastest[0],
+                );
+            });
         }
     }
 }
 
-fn rate<E: Environment>(environment: E, n_envs: usize, n_choices: usize, hold: usize) -> f64 {
-    let observation_len = environment.observation_len();
-    let mut batch = Batch::new(environment, n_envs, 1, Autoreset::SameStep);
-    let mut observations = vec![0.0; n_envs * observation_len];
-    let mut finals = observations.clone();
-    let (mut rewards, mut terminated) = (vec![0.0; n_envs], vec![0; n_envs]);
-    let (mut truncated, mut finished) = (terminated.clone(), terminated.clone());
-    let mut statistics = vec![EpisodeStatistics::default(); n_envs];
-    let mut choices = vec![0; n_envs];
-    let (begun, mut n_steps) = (Instant::now(), 0);
-    while begun.elapsed() < SPAN {
-        for (env, choice) in choices.iter_mut().enumerate() {
-            *choice = (((n_steps + env) / hold) * 7919 % 13 % n_choices) as i32;
+/// A batch that is stepped on and on.
+struct Stepped<E: Environment> {
+    batch: Batch<E>,
+    n_choices: usize,
+    hold: usize,
+    n_steps: usize,
+    choices: Vec<i32>,
+    observations: Vec<f32>,
+    finals: Vec<f32>,
+    rewards: Vec<f32>,
+    flags: [Vec<u8>; 3],
+    statistics: Vec<EpisodeStatistics>,
+}
+
+impl<E: Environment> Stepped<E> {
+    fn new(environment: E, n_envs: usize, n_choices: usize) -> Self {
+        let observation_len = environment.observation_len();
+        Self {
+            batch: Batch::new(environment, n_envs, 1, Autoreset::SameStep),
+            n_choices,
+            hold: numbers("hold", "50")[0],
+            n_steps: 0,
+            choices: vec![0; n_envs],
+            observations: vec![0.0; n_envs * observation_len],
+            finals: vec![0.0; n_envs * observation_len],
+            rewards: vec![0.0; n_envs],
+            flags: [(); 3].map(|()| vec![0; n_envs]),
+            statistics: vec![EpisodeStatistics::default(); n_envs],
         }
-        let outputs = Outputs {
-            observations: &mut observations,
-            rewards: &mut rewards,
-            terminated: &mut terminated,
-            truncated: &mut truncated,
-            finished: &mut finished,
-            final_observations: &mut finals,
-            statistics: &mut statistics,
-            trace: &mut [],
-        };
-        batch.step(Actions::Discrete(&choices), outputs).unwrap();
-        n_steps += 1;
     }
-    (n_steps * n_envs) as f64 / begun.elapsed().as_secs_f64()
+
+    fn nanoseconds(&mut self, span: Duration) -> f64 {
+        let (begun, before) = (Instant::now(), self.n_steps);
+        while begun.elapsed() < span {
+            // Each changes its mind at its own time, and there are few changes to work out between steps.
+            let changed = self.choices.iter_mut().enumerate().skip(self.n_steps % self.hold);
+            for (env, choice) in changed.step_by(self.hold) {
+                *choice = ((env + self.n_steps / self.hold) % self.n_choices) as i32;
+            }
+            let [terminated, truncated, finished] = &mut self.flags;
+            let outputs = Outputs {
+                observations: &mut self.observations,
+                rewards: &mut self.rewards,
+                terminated,
+                truncated,
+                finished,
+                final_observations: &mut self.finals,
+                statistics: &mut self.statistics,
+                trace: &mut [],
+            };
+            self.batch.step(Actions::Discrete(&self.choices), outputs).unwrap();
+            self.n_steps += 1;
+        }
+        begun.elapsed().as_secs_f64() * 1e9 / ((self.n_steps - before) * self.choices.len()) as f64
+    }
+}
+
+/// Copying as many rows of the same length out of a table of the same size, each environment's next row after
+/// the one before, as any step must at least.
+struct Gather {
+    table: Vec<f32>,
+    row_len: usize,
+    rows: Vec<usize>,
+    batch: Vec<f32>,
+}
+
+impl Gather {
+    fn new(n_rows: usize, n_envs: usize, row_len: usize) -> Self {
+        let table = (0..n_rows * row_len).map(|i| i as f32).collect();
+        // Spread like random starts are.
+        let rows = (0..n_envs).map(|env| env.wrapping_mul(0x9E37_79B9_7F4A_7C15) % n_rows).collect();
+        Self { table, row_len, rows, batch: vec![0.0; n_envs * row_len] }
+    }
+
+    fn nanoseconds(&mut self, span: Duration) -> f64 {
+        // A length that the compiler knows, for it is the faster copy that counts.
+        if self.row_len == OBS_LEN { self.run::<OBS_LEN>(span) } else { self.run::<4>(span) }
+    }
+
+    fn run<const LEN: usize>(&mut self, span: Duration) -> f64 {
+        assert_eq!(self.row_len, LEN);
+        let n_rows = self.table.len() / LEN;
+        let (begun, mut n_steps) = (Instant::now(), 0);
+        while begun.elapsed() < span {
+            for (to, row) in self.batch.chunks_exact_mut(LEN).zip(&mut self.rows) {
+                *row = if *row + 1 == n_rows { 0 } else { *row + 1 };
+                to.copy_from_slice(&self.table[*row * LEN..][..LEN]);
+            }
+            std::hint::black_box(&mut self.batch);
+            n_steps += self.rows.len();
+        }
+        begun.elapsed().as_secs_f64() * 1e9 / n_steps as f64
+    }
 }

@@ -1,4 +1,6 @@
-//! Cash and shares in double precision, and how an order changes them.
+//! Cash and shares in double precision, and how an order changes them. What every step reads is the account;
+//! what only orders change is its ledger, which lies elsewhere, so that the accounts of thousands of environments
+//! fit into a cache.
 
 use crate::costs::{Charge, Costs, Side};
 use crate::environment::Fill;
@@ -23,7 +25,7 @@ pub struct Terms {
 }
 
 /// One account in one symbol.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Account {
     /// Money; the proceeds of a short sale are in it.
     pub cash: f64,
@@ -31,6 +33,11 @@ pub struct Account {
     pub shares: f64,
     /// The average price at which the shares came in.
     pub entry_price: f64,
+}
+
+/// What became of an account's orders.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ledger {
     /// What trading cost so far, by kind.
     pub costs: Costs,
     /// How many orders were filled.
@@ -44,37 +51,7 @@ pub struct Account {
 impl Account {
     /// An account that holds `capital` in money.
     pub fn new(capital: f64) -> Self {
-        Self {
-            cash: capital,
-            shares: 0.0,
-            entry_price: 0.0,
-            costs: Costs::default(),
-            n_trades: 0,
-            traded_value: 0.0,
-            depository_session: i32::MIN,
-        }
-    }
-
-    /// Writes all of it.
-    pub fn save(&self, out: &mut Writer) {
-        out.f64s(&[self.cash, self.shares, self.entry_price, self.traded_value]);
-        out.f64s(&self.costs.to_array());
-        out.u32(self.n_trades);
-        out.u32(self.depository_session as u32);
-    }
-
-    /// The account that [`Account::save`] wrote.
-    pub fn load(input: &mut Reader<'_>) -> Option<Self> {
-        let [cash, shares, entry_price, traded_value] = input.f64s()?;
-        Some(Self {
-            cash,
-            shares,
-            entry_price,
-            traded_value,
-            costs: Costs::from_array(input.f64s()?),
-            n_trades: input.u32()?,
-            depository_session: input.u32()? as i32,
-        })
+        Self { cash: capital, shares: 0.0, entry_price: 0.0 }
     }
 
     /// What the account is worth if a share is worth `price`.
@@ -89,15 +66,23 @@ impl Account {
 
     /// Brings the position to `level` times the equity that is left after this order's own costs, so that
     /// `level` 1 spends all the money and never more. `price` is the bar's; the fill is worse by the slippage.
-    pub fn trade_to(&mut self, level: f64, price: f64, session: i32, terms: &Terms) -> Fill {
-        let target_shares = self.target_shares(level, price, session, terms);
+    pub fn trade_to(
+        &mut self,
+        ledger: &mut Ledger,
+        level: f64,
+        price: f64,
+        session: i32,
+        terms: &Terms,
+    ) -> Fill {
+        let sold_today = session == ledger.depository_session;
+        let target_shares = self.target_shares(level, price, sold_today, terms);
         let bought = target_shares - self.shares;
         if bought == 0.0 {
             return Fill::default();
         }
-        let (costs, fill_price) = self.order_costs(bought, price, session, terms);
+        let (costs, fill_price) = self.order_costs(bought, price, sold_today, terms);
         if costs.depository > 0.0 {
-            self.depository_session = session;
+            ledger.depository_session = session;
         }
         self.entry_price = if target_shares == 0.0 {
             0.0
@@ -110,9 +95,9 @@ impl Account {
         };
         self.cash -= bought * fill_price + costs.charges();
         self.shares = target_shares;
-        self.costs += costs;
-        self.n_trades += 1;
-        self.traded_value += bought.abs() * price;
+        ledger.costs += costs;
+        ledger.n_trades += 1;
+        ledger.traded_value += bought.abs() * price;
         Fill { shares: bought, price: fill_price }
     }
 
@@ -122,12 +107,12 @@ impl Account {
     }
 
     /// Pays whoever lent shares or money.
-    pub fn pay_for_borrowing(&mut self, amount: f64) {
+    pub fn pay_for_borrowing(&mut self, ledger: &mut Ledger, amount: f64) {
         self.cash -= amount;
-        self.costs.borrowing += amount;
+        ledger.costs.borrowing += amount;
     }
 
-    fn target_shares(&self, level: f64, price: f64, session: i32, terms: &Terms) -> f64 {
+    fn target_shares(&self, level: f64, price: f64, sold_today: bool, terms: &Terms) -> f64 {
         if level == 0.0 {
             return 0.0;
         }
@@ -135,7 +120,7 @@ impl Account {
         // What is left if the order is sized on `equity`: the answer is where the two are equal.
         let left = |equity: f64| {
             let shares = level * equity / price;
-            equity_before - self.order_costs(shares - self.shares, price, session, terms).0.total()
+            equity_before - self.order_costs(shares - self.shares, price, sold_today, terms).0.total()
         };
         let mut equity_after = equity_before;
         for _ in 0..SIZE_ROUNDS {
@@ -152,17 +137,47 @@ impl Account {
         if terms.whole_shares { shares.trunc() } else { shares }
     }
 
-    /// What buying `bought` shares costs (selling, if negative), and the price of the fill.
-    fn order_costs(&self, bought: f64, price: f64, session: i32, terms: &Terms) -> (Costs, f64) {
+    /// What buying `bought` shares costs (selling, if negative), and the price of the fill; `sold_today` if the
+    /// depository has charged for this day.
+    #[inline]
+    fn order_costs(&self, bought: f64, price: f64, sold_today: bool, terms: &Terms) -> (Costs, f64) {
         let (side, fill_price) = if bought > 0.0 {
             (Side::Buy, price * (1.0 + terms.slippage))
         } else {
             (Side::Sell, price * (1.0 - terms.slippage))
         };
-        let sells_held_shares = side == Side::Sell && self.shares > 0.0 && session != self.depository_session;
+        let sells_held_shares = side == Side::Sell && self.shares > 0.0 && !sold_today;
         let mut costs = terms.charge.of(side, bought.abs() * fill_price, sells_held_shares);
         costs.slippage = bought.abs() * price * terms.slippage;
         (costs, fill_price)
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { costs: Costs::default(), n_trades: 0, traded_value: 0.0, depository_session: i32::MIN }
+    }
+}
+
+impl Ledger {
+    /// Writes `account` with all that became of its orders.
+    pub fn save(&self, account: &Account, out: &mut Writer) {
+        out.f64s(&[account.cash, account.shares, account.entry_price, self.traded_value]);
+        out.f64s(&self.costs.to_array());
+        out.u32(self.n_trades);
+        out.u32(self.depository_session as u32);
+    }
+
+    /// The account and the ledger that [`Ledger::save`] wrote.
+    pub fn load(input: &mut Reader<'_>) -> Option<(Account, Self)> {
+        let [cash, shares, entry_price, traded_value] = input.f64s()?;
+        let ledger = Self {
+            traded_value,
+            costs: Costs::from_array(input.f64s()?),
+            n_trades: input.u32()?,
+            depository_session: input.u32()? as i32,
+        };
+        Some((Account { cash, shares, entry_price }, ledger))
     }
 }
 
@@ -181,11 +196,11 @@ mod tests {
         for (model, bps) in [("none", 0.0), ("bps:10", 0.0), ("nse-delivery", 5.0), ("nse-intraday", 100.0)] {
             for price in [0.05, 7.3, 333.35, 91_234.5] {
                 let terms = terms(model, bps, false);
-                let mut account = Account::new(100_000.0);
-                account.trade_to(1.0, price, 0, &terms);
+                let (mut account, mut ledger) = (Account::new(100_000.0), Ledger::default());
+                account.trade_to(&mut ledger, 1.0, price, 0, &terms);
                 assert!((0.0..1e-6).contains(&account.cash), "{model} {price}: cash {}", account.cash);
                 let spent = 100_000.0 - account.equity(price);
-                assert!((spent - account.costs.total()).abs() < 1e-6, "{model} {price}");
+                assert!((spent - ledger.costs.total()).abs() < 1e-6, "{model} {price}");
             }
         }
     }
@@ -195,8 +210,9 @@ mod tests {
         // The brokerage reaches its cap at 66,667 rupees; a few rupees around it in small steps.
         let terms = terms("nse-intraday", 3.0, false);
         for step in 0..4000 {
-            let mut account = Account::new(66_680.0 + f64::from(step) * 0.01);
-            account.trade_to(1.0, 123.45, 0, &terms);
+            let (mut account, mut ledger) =
+                (Account::new(66_680.0 + f64::from(step) * 0.01), Ledger::default());
+            account.trade_to(&mut ledger, 1.0, 123.45, 0, &terms);
             assert!((0.0..1e-6).contains(&account.cash), "step {step}: cash {}", account.cash);
         }
     }
@@ -204,53 +220,53 @@ mod tests {
     #[test]
     fn a_delivery_round_trip_in_whole_shares_is_right_to_the_paisa() {
         let terms = terms("nse-delivery", 0.0, true);
-        let mut account = Account::new(100_000.0);
+        let (mut account, mut ledger) = (Account::new(100_000.0), Ledger::default());
         // 1.0011874 of a share's price is paid a share: 332 shares at 300 are 99,600.00, and cost
         // STT 99.60 + stamp 14.94 + (exchange 3.05772 + SEBI 0.0996) × 1.18 = 118.2656376.
-        let fill = account.trade_to(1.0, 300.0, 0, &terms);
+        let fill = account.trade_to(&mut ledger, 1.0, 300.0, 0, &terms);
         assert_eq!(fill, Fill { shares: 332.0, price: 300.0 });
         assert!((account.cash - (400.0 - 118.265_637_6)).abs() < 1e-9);
         // Sold at 310: 102,920.00, less STT 102.92, (3.159644 + 0.10292) × 1.18 = 3.84982552, depository 15.34.
-        account.trade_to(0.0, 310.0, 1, &terms);
+        account.trade_to(&mut ledger, 0.0, 310.0, 1, &terms);
         assert!((account.cash - (281.734_362_4 + 102_920.0 - 102.92 - 3.849_825_52 - 15.34)).abs() < 1e-9);
-        assert_eq!((account.shares, account.n_trades), (0.0, 2));
+        assert_eq!((account.shares, ledger.n_trades), (0.0, 2));
     }
 
     #[test]
     fn an_intraday_short_with_slippage_is_right_to_the_paisa() {
         let terms = terms("nse-intraday", 10.0, true);
-        let mut account = Account::new(50_000.0);
+        let (mut account, mut ledger) = (Account::new(50_000.0), Ledger::default());
         // Sold at 499.50: 99 shares give 49,450.50; brokerage 14.83515, STT 12.362625,
         // exchange and SEBI 1.56758085, GST 0.18 × 16.40273085.
-        account.trade_to(-1.0, 500.0, 0, &terms);
+        account.trade_to(&mut ledger, -1.0, 500.0, 0, &terms);
         assert_eq!(account.shares, -99.0);
         let charges = 14.83515 + 12.362_625 + 1.567_580_85 + 0.18 * 16.402_730_85;
         assert!((account.cash - (50_000.0 + 49_450.5 - charges)).abs() < 1e-9);
-        assert!((account.costs.slippage - 99.0 * 0.5).abs() < 1e-9);
+        assert!((ledger.costs.slippage - 99.0 * 0.5).abs() < 1e-9);
     }
 
     #[test]
     fn the_depository_charges_once_a_day() {
         let terms = terms("nse-delivery", 0.0, false);
-        let mut account = Account::new(100_000.0);
+        let (mut account, mut ledger) = (Account::new(100_000.0), Ledger::default());
         for level in [1.0, 0.5, 0.0] {
-            account.trade_to(level, 100.0, 3, &terms);
+            account.trade_to(&mut ledger, level, 100.0, 3, &terms);
         }
-        assert_eq!(account.costs.depository, 15.34);
-        account.trade_to(1.0, 100.0, 4, &terms);
-        account.trade_to(0.0, 100.0, 4, &terms);
-        assert_eq!(account.costs.depository, 30.68);
+        assert_eq!(ledger.costs.depository, 15.34);
+        account.trade_to(&mut ledger, 1.0, 100.0, 4, &terms);
+        account.trade_to(&mut ledger, 0.0, 100.0, 4, &terms);
+        assert_eq!(ledger.costs.depository, 30.68);
     }
 
     #[test]
     fn the_entry_price_averages_purchases_and_restarts_when_the_side_flips() {
         let terms = terms("none", 0.0, false);
-        let mut account = Account::new(1_000.0);
-        account.trade_to(0.5, 10.0, 0, &terms);
-        account.trade_to(1.0, 20.0, 0, &terms);
+        let (mut account, mut ledger) = (Account::new(1_000.0), Ledger::default());
+        account.trade_to(&mut ledger, 0.5, 10.0, 0, &terms);
+        account.trade_to(&mut ledger, 1.0, 20.0, 0, &terms);
         // 50 shares at 10, then 1,500 of equity buys 75 in all: 25 more at 20.
         assert!((account.entry_price - (50.0 * 10.0 + 25.0 * 20.0) / 75.0).abs() < 1e-9);
-        account.trade_to(-1.0, 20.0, 0, &terms);
+        account.trade_to(&mut ledger, -1.0, 20.0, 0, &terms);
         assert_eq!(account.entry_price, 20.0);
         assert_eq!(account.unrealised(21.0), account.shares);
     }

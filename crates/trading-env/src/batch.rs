@@ -24,7 +24,7 @@ pub use outputs::Outputs;
 use crate::environment::{ActionSpace, Environment, EpisodeKey};
 use crate::error::ActionError;
 use chosen::{All, Chosen, Listed, check_listed};
-use step::Stepper;
+use step::{Run, Stepper};
 
 /// The fewest environments worth handing to another thread.
 const MIN_ENVS_PER_TASK: usize = 128;
@@ -54,12 +54,13 @@ pub struct Batch<E: Environment> {
     seed: u64,
     action_space: ActionSpace,
     observation_len: usize,
-    slots: Vec<Slot<E::State>>,
+    states: Vec<E::State>,
+    tallies: Vec<Tally>,
 }
 
-#[derive(Debug, Clone)]
-struct Slot<S> {
-    state: S,
+/// How far one environment has come.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
     episode: u64,
     return_sum: f64,
     length: u32,
@@ -72,13 +73,15 @@ impl<E: Environment> Batch<E> {
     pub fn new(environment: E, n_envs: usize, seed: u64, autoreset: Autoreset) -> Self {
         let action_space = environment.action_space();
         let observation_len = environment.observation_len();
-        let slots = (0..n_envs).map(|env| Slot::start(&environment, seed, env, 0)).collect();
-        Self { environment, autoreset, seed, action_space, observation_len, slots }
+        let key = |env| EpisodeKey { seed, env: env as u64, episode: 0 };
+        let states = (0..n_envs).map(|env| environment.reset(key(env))).collect();
+        let tallies = vec![Tally::start(0); n_envs];
+        Self { environment, autoreset, seed, action_space, observation_len, states, tallies }
     }
 
     /// How many environments there are.
     pub fn n_envs(&self) -> usize {
-        self.slots.len()
+        self.states.len()
     }
 
     /// What every random draw is keyed with.
@@ -108,21 +111,19 @@ impl<E: Environment> Batch<E> {
     /// If `mask` is neither empty nor one byte an environment.
     pub fn reset(&mut self, mask: &[u8], observations: &mut [f32]) {
         assert!(mask.is_empty() || mask.len() == self.n_envs(), "mask");
-        for (env, slot) in self.slots.iter_mut().enumerate() {
-            let is_asked = mask.get(env).is_none_or(|&byte| byte != 0);
-            if is_asked && slot.length > 0 {
-                *slot = Slot::start(&self.environment, self.seed, env, slot.episode + 1);
+        for env in 0..self.n_envs() {
+            if mask.get(env).is_none_or(|&byte| byte != 0) {
+                self.restart(env);
             }
-            let row = env * self.observation_len..(env + 1) * self.observation_len;
-            self.environment.observe(&slot.state, &mut observations[row]);
         }
+        self.observe(observations);
     }
 
     /// Writes what every agent sees now.
     pub fn observe(&self, observations: &mut [f32]) {
         let rows = observations.chunks_exact_mut(self.observation_len);
-        for (slot, row) in self.slots.iter().zip(rows) {
-            self.environment.observe(&slot.state, row);
+        for (state, row) in self.states.iter().zip(rows) {
+            self.environment.observe(state, row);
         }
     }
 
@@ -135,10 +136,7 @@ impl<E: Environment> Batch<E> {
     pub fn reset_some(&mut self, envs: &[u32], observations: &mut [f32]) -> Result<(), ActionError> {
         check_listed(envs, self.n_envs())?;
         for &env in envs {
-            let slot = &mut self.slots[env as usize];
-            if slot.length > 0 {
-                *slot = Slot::start(&self.environment, self.seed, env as usize, slot.episode + 1);
-            }
+            self.restart(env as usize);
         }
         self.observe_some(envs, observations)
     }
@@ -151,7 +149,7 @@ impl<E: Environment> Batch<E> {
         check_listed(envs, self.n_envs())?;
         assert_eq!(observations.len(), envs.len() * self.observation_len, "observations");
         for (&env, row) in envs.iter().zip(observations.chunks_exact_mut(self.observation_len)) {
-            self.environment.observe(&self.slots[env as usize].state, row);
+            self.environment.observe(&self.states[env as usize], row);
         }
         Ok(())
     }
@@ -221,13 +219,23 @@ impl<E: Environment> Batch<E> {
             observation_len: self.observation_len,
             action_len: self.action_space.len(),
         };
-        stepper.step_split(chosen, 0, &mut self.slots, actions, outputs, envs_per_task);
+        let run = Run { first_env: 0, states: &mut self.states, tallies: &mut self.tallies };
+        stepper.step_split(chosen, run, actions, outputs, envs_per_task);
+    }
+
+    /// A new episode, where the one before was begun.
+    fn restart(&mut self, env: usize) {
+        let tally = &mut self.tallies[env];
+        if tally.length > 0 {
+            *tally = Tally::start(tally.episode + 1);
+            let key = EpisodeKey { seed: self.seed, env: env as u64, episode: tally.episode };
+            self.environment.restart(&mut self.states[env], key);
+        }
     }
 }
 
-impl<S> Slot<S> {
-    fn start<E: Environment<State = S>>(environment: &E, seed: u64, env: usize, episode: u64) -> Self {
-        let key = EpisodeKey { seed, env: env as u64, episode };
-        Self { state: environment.reset(key), episode, return_sum: 0.0, length: 0, ended: None }
+impl Tally {
+    fn start(episode: u64) -> Self {
+        Self { episode, return_sum: 0.0, length: 0, ended: None }
     }
 }

@@ -6,6 +6,7 @@
 
 use random::{Purpose, Stream};
 
+use crate::batch::Actions;
 use crate::costs::Costs;
 use crate::snapshot::{Progress, Reader, Writer};
 
@@ -172,6 +173,36 @@ pub struct TraceRow {
     pub costs: Costs,
 }
 
+/// States that are stepped together, by one thread.
+#[derive(Debug)]
+pub struct Block<'a> {
+    /// Where among the states those of the block are: ascending, at most [`BLOCK_LEN`].
+    pub places: &'a [u32],
+    /// Where those are that are stepped soon after, whose rows may be asked of memory in the meantime.
+    pub upcoming: &'a [u32],
+    /// One action a state of the block.
+    pub actions: Actions<'a>,
+    /// How many numbers an action has.
+    pub action_len: usize,
+}
+
+/// Where the steps of a block write: one entry, or one row, a state of the block.
+#[derive(Debug)]
+pub struct BlockOutputs<'a> {
+    /// The rewards.
+    pub rewards: &'a mut [f64],
+    /// 1 where the rules ended the episode.
+    pub terminated: &'a mut [u8],
+    /// 1 where a limit cut it.
+    pub truncated: &'a mut [u8],
+    /// What the agents see after the step, before any reset.
+    pub observations: &'a mut [f32],
+}
+
+/// The most states of a block. A few dozen are enough for memory to have answered before it is needed, and few
+/// enough for what is worked out of them on the way to stay in the first cache.
+pub const BLOCK_LEN: usize = 32;
+
 /// The rules of one kind of environment.
 pub trait Environment: Send + Sync {
     /// What one running episode remembers.
@@ -187,22 +218,26 @@ pub trait Environment: Send + Sync {
     fn action_space(&self) -> ActionSpace;
     /// Starts the episode named by `key`.
     fn reset(&self, key: EpisodeKey) -> Self::State;
+    /// Starts the episode named by `key` in the place of another, whose memory it may take over.
+    fn restart(&self, state: &mut Self::State, key: EpisodeKey) {
+        *state = self.reset(key);
+    }
     /// Plays one step. The batch has checked that the action is in the action space.
     fn step(&self, state: &mut Self::State, action: Action<'_>) -> Transition;
-    /// Reads a little of what the next step will need, and returns anything made of it. Called for several
-    /// states in a row, so that a table larger than the cache sends their rows at once rather than one by one.
-    fn touch(&self, _state: &Self::State) -> f32 {
-        0.0
+    /// The same, and what the step did.
+    fn step_traced(&self, state: &mut Self::State, action: Action<'_>) -> (Transition, TraceRow) {
+        (self.step(state, action), TraceRow::default())
+    }
+    /// Plays one step of each state of a block and shows what it led to. An environment overrides it to work on
+    /// several states at once; the bits must be those of [`Environment::step`] and [`Environment::observe`].
+    fn step_block(&self, states: &mut [Self::State], block: &Block<'_>, out: &mut BlockOutputs<'_>) {
+        step_each(self, states, block, out);
     }
     /// Writes what the agent sees into `out`, which has [`Environment::observation_len`] numbers.
     fn observe(&self, state: &Self::State, out: &mut [f32]);
     /// What the account went through since the reset.
     fn account(&self, _state: &Self::State) -> AccountSummary {
         AccountSummary::default()
-    }
-    /// What the latest step did.
-    fn trace(&self, _state: &Self::State) -> TraceRow {
-        TraceRow::default()
     }
     /// All that decides what a step does, each part with its name: a snapshot fits where every part is equal.
     fn identity(&self) -> Vec<(&'static str, String)> {
@@ -213,4 +248,22 @@ pub trait Environment: Send + Sync {
     /// The state of the episode named by `key` after `progress`, as [`Environment::save`] wrote it; none if
     /// the bytes hold no state that could be stepped.
     fn load(&self, key: EpisodeKey, progress: Progress, input: &mut Reader<'_>) -> Option<Self::State>;
+}
+
+/// Plays a block one state after the other.
+pub(crate) fn step_each<E: Environment + ?Sized>(
+    environment: &E,
+    states: &mut [E::State],
+    block: &Block<'_>,
+    out: &mut BlockOutputs<'_>,
+) {
+    let rows = out.observations.chunks_exact_mut(environment.observation_len());
+    for (at, (&place, row)) in block.places.iter().zip(rows).enumerate() {
+        let state = &mut states[place as usize];
+        let Transition { reward, terminated, truncated } =
+            environment.step(state, block.actions.at(at, block.action_len));
+        (out.rewards[at], out.terminated[at], out.truncated[at]) =
+            (reward, terminated.into(), truncated.into());
+        environment.observe(state, row);
+    }
 }

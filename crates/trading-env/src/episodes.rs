@@ -214,7 +214,7 @@ impl Plan {
 
 /// The rows before the first bar of each session that starts between two rows.
 fn session_starts(symbol: &SymbolData, first_row: u32, last_row: u32) -> impl Iterator<Item = u32> + '_ {
-    (first_row..last_row).filter(|&row| symbol.bars[row as usize].ends_session)
+    (first_row..last_row).filter(|&row| symbol.rows.bar(row as usize).ends_session)
 }
 
 /// First decision and last row of each run of steps that may be played in one piece.

@@ -8,8 +8,9 @@
 //! - [`portfolio`]: trading one symbol's bars with target positions; the environment that users come for.
 //! - [`stock_trading_env2`]: trading as a Python environment of that name does.
 //! - [`account`], [`costs`], [`rates`]: cash, shares, fills, and what they cost; [`reward`]: what a step pays.
-//! - [`market_data`], [`scaler`], [`episodes`]: the table it plays on, how features are scaled, and which
-//!   rows an episode may touch.
+//! - [`market_data`], [`rows`], [`scaler`], [`episodes`]: the table it plays on, how it lies in memory, how
+//!   features are scaled, and which rows an episode may touch.
+//! - [`logarithm`], [`prefetch`]: what makes steps fast, the bits unchanged.
 //! - [`cartpole`], [`ou`], [`probe`]: environments with known answers, which learners are tested on.
 pub mod account;
 pub mod any;
@@ -19,12 +20,15 @@ pub mod costs;
 pub mod environment;
 pub mod episodes;
 pub mod error;
+mod logarithm;
 pub mod market_data;
 pub mod ou;
 pub mod portfolio;
+mod prefetch;
 pub mod probe;
 pub mod rates;
 pub mod reward;
+pub mod rows;
 pub mod scaler;
 pub mod snapshot;
 pub mod stock_trading_env2;
@@ -35,8 +39,8 @@ pub use any::{AnyBatch, AnyEnvironment};
 pub use batch::{Actions, Autoreset, Batch, Outputs};
 pub use costs::{CostModel, Costs};
 pub use environment::{
-    AccountSummary, Action, ActionSpace, Environment, EpisodeKey, EpisodeStatistics, Fill, TraceRow,
-    Transition,
+    AccountSummary, Action, ActionSpace, Block, BlockOutputs, Environment, EpisodeKey, EpisodeStatistics,
+    Fill, TraceRow, Transition,
 };
 pub use episodes::{EpisodeLength, EpisodeRules, SessionRange, Split, Start};
 pub use error::{ActionError, EnvError};

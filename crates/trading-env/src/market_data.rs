@@ -1,10 +1,10 @@
-//! A feature table made ready to be played on: scaled feature rows that lie one after another, so that an
-//! observation of several rows is one copy.
+//! A feature table made ready to be played on: scaled features and prices in rows.
 
-use market::{Bars, FeatureTable};
+use market::FeatureTable;
 use rayon::prelude::*;
 
 use crate::Scaler;
+use crate::rows::Rows;
 use crate::scaler::{is_complete, value};
 
 /// All that every episode reads and none changes.
@@ -33,27 +33,10 @@ pub struct SymbolData {
     pub ts: Vec<i64>,
     /// Each bar's session.
     pub session: Vec<i32>,
-    /// What a step needs to know of each bar.
-    pub bars: Vec<StepBar>,
-    /// Scaled features, row after row.
-    pub features: Vec<f32>,
+    /// What a step needs to know of each bar: prices and scaled features.
+    pub rows: Rows,
     /// Runs of rows in which every feature is known: first and last row of each.
     pub complete_runs: Vec<(u32, u32)>,
-}
-
-/// What a step needs to know of one bar, in one piece, so that it comes with one look into memory.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepBar {
-    /// First price.
-    pub open: f64,
-    /// Last price.
-    pub close: f64,
-    /// The session.
-    pub session: i32,
-    /// How much of the session is left after the bar, from just under 1 down to 0.
-    pub session_left: f32,
-    /// Whether it is the last bar of its session.
-    pub ends_session: bool,
 }
 
 impl MarketData {
@@ -65,19 +48,14 @@ impl MarketData {
             .par_iter()
             .map(|symbol| {
                 let bars = &symbol.bars;
-                let mut features = vec![0.0; bars.len() * n_features];
-                for feature_idx in 0..n_features {
-                    for row in 0..bars.len() {
-                        features[row * n_features + feature_idx] =
-                            scaler.scale(feature_idx, value(symbol, feature_idx, row));
-                    }
-                }
+                let scaled = |row: usize, feature_idx: usize| {
+                    scaler.scale(feature_idx, value(symbol, feature_idx, row))
+                };
                 SymbolData {
                     name: bars.symbol.clone(),
                     ts: bars.ts.clone(),
                     session: bars.session.clone(),
-                    bars: step_bars(bars, scaler.session_bars),
-                    features,
+                    rows: Rows::new(bars, scaler.session_bars, n_features, scaled),
                     complete_runs: runs((0..bars.len()).map(|row| is_complete(symbol, row))),
                 }
             })
@@ -98,26 +76,6 @@ impl MarketData {
             |runs: &[(u32, u32)]| runs.windows(2).map(|w| (w[1].0 - w[0].1 - 1) as usize).sum::<usize>();
         self.symbols.iter().map(|symbol| gaps(&symbol.complete_runs)).sum()
     }
-}
-
-fn step_bars(bars: &Bars, session_bars: u32) -> Vec<StepBar> {
-    let session_left = session_left(&bars.session, session_bars);
-    (0..bars.len())
-        .map(|row| StepBar {
-            open: bars.open[row],
-            close: bars.close[row],
-            session: bars.session[row],
-            session_left: session_left[row],
-            ends_session: bars.session.get(row + 1) != Some(&bars.session[row]),
-        })
-        .collect()
-}
-
-fn session_left(session: &[i32], session_bars: u32) -> Vec<f32> {
-    session
-        .chunk_by(|a, b| a == b)
-        .flat_map(|bars| (1..=bars.len()).map(|seen| (1.0 - seen as f32 / session_bars as f32).max(0.0)))
-        .collect()
 }
 
 /// First and last index of each run of `true`.
@@ -150,12 +108,5 @@ mod tests {
         let data = MarketData::new(&table, scaler);
         assert_eq!(data.symbols[0].complete_runs, [(2, 8), (10, 19)]);
         assert_eq!(data.n_interior_nulls(), 1);
-    }
-
-    #[test]
-    fn a_session_runs_out_bar_by_bar() {
-        assert_eq!(session_left(&[3, 3, 3, 3, 4, 4], 4), [0.75, 0.5, 0.25, 0.0, 0.75, 0.5]);
-        // A session longer than usual has nothing left; a daily bar never has.
-        assert_eq!(session_left(&[0, 0], 1), [0.0, 0.0]);
     }
 }

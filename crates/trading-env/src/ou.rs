@@ -3,6 +3,9 @@
 //!
 //! x' = ρx + √(1−ρ²)ε, an Ornstein-Uhlenbeck process in discrete time with unit variance; the action is the
 //! position q' in {−1, 0, 1}; the reward is q'(x'−x) − c|q'−q|. Episodes are cut after a fixed length.
+//!
+//! With `actions=position` the action is any position from −1 to 1. As gains and costs are linear in it, no policy
+//! earns more than the best one that holds −1, 0 or 1: the known answer is the same.
 
 use random::{Position, Stream};
 
@@ -19,6 +22,8 @@ pub struct OrnsteinUhlenbeck {
     pub cost: f64,
     /// Steps in an episode.
     pub length: u32,
+    /// Whether any position from −1 to 1 may be taken, rather than one of three.
+    pub any_position: bool,
 }
 
 /// One running episode.
@@ -32,21 +37,30 @@ pub struct State {
 
 impl Default for OrnsteinUhlenbeck {
     fn default() -> Self {
-        Self { rho: 0.95, cost: 0.1, length: 1000 }
+        Self { rho: 0.95, cost: 0.1, length: 1000, any_position: false }
     }
 }
 
 impl OrnsteinUhlenbeck {
-    /// Reads `rho=0.95,cost=0.1,length=1000`; each part may be left out.
+    /// Reads `rho=0.95,cost=0.1,length=1000,actions=discrete`; each part may be left out.
     pub fn parse(text: &str) -> Result<Self, EnvError> {
         let wrong = |part: &str| {
             EnvError::Rule(format!(
-                "ou: {part:?} is not one of rho=X in [0, 1), cost=X of at least 0, length=N of at least 1"
+                "ou: {part:?} is not one of rho=X in [0, 1), cost=X of at least 0, length=N of at least 1, \
+                 actions=discrete or position"
             ))
         };
         let mut environment = Self::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').ok_or_else(|| wrong(part))?;
+            if key == "actions" {
+                environment.any_position = match value {
+                    "discrete" => false,
+                    "position" => true,
+                    _ => return Err(wrong(part)),
+                };
+                continue;
+            }
             let number: f64 = value.parse().map_err(|_| wrong(part))?;
             match key {
                 "rho" if (0.0..1.0).contains(&number) => environment.rho = number,
@@ -65,7 +79,8 @@ impl Environment for OrnsteinUhlenbeck {
     type State = State;
 
     fn name(&self) -> String {
-        format!("ou:rho={},cost={},length={}", self.rho, self.cost, self.length)
+        let actions = if self.any_position { ",actions=position" } else { "" };
+        format!("ou:rho={},cost={},length={}{actions}", self.rho, self.cost, self.length)
     }
 
     fn observation_names(&self) -> Vec<String> {
@@ -77,6 +92,9 @@ impl Environment for OrnsteinUhlenbeck {
     }
 
     fn action_space(&self) -> ActionSpace {
+        if self.any_position {
+            return ActionSpace::Box { low: vec![-1.0], high: vec![1.0] };
+        }
         ActionSpace::Discrete { n_choices: 3 }
     }
 
@@ -86,7 +104,10 @@ impl Environment for OrnsteinUhlenbeck {
     }
 
     fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
-        let position = f64::from(action.choice()) - 1.0;
+        let position = match action {
+            Action::Choice(choice) => f64::from(choice) - 1.0,
+            Action::Numbers(numbers) => f64::from(numbers[0]),
+        };
         let price = self.rho * state.price + libm::sqrt(1.0 - self.rho * self.rho) * state.stream.normal();
         let reward = position * (price - state.price) - self.cost * (position - state.position).abs();
         state.price = price;
@@ -147,6 +168,21 @@ mod tests {
     }
 
     #[test]
+    fn any_position_is_paid_like_the_three() {
+        let [three, any] = ["", "actions=position"].map(|text| OrnsteinUhlenbeck::parse(text).unwrap());
+        assert_eq!(any.action_space(), ActionSpace::Box { low: vec![-1.0], high: vec![1.0] });
+        assert_eq!(any.name(), three.name() + ",actions=position");
+        let key = EpisodeKey { seed: 3, env: 0, episode: 0 };
+        let [mut by_choice, mut by_number] = [three.reset(key), any.reset(key)];
+        for choice in [2_u32, 0, 1, 1, 2] {
+            let expected = three.step(&mut by_choice, Action::Choice(choice));
+            assert_eq!(any.step(&mut by_number, Action::Numbers(&[choice as f32 - 1.0])), expected);
+        }
+        let (before, half) = (by_number.price, any.step(&mut by_number, Action::Numbers(&[0.5])));
+        assert!((half.reward - (0.5 * (by_number.price - before) - 0.1 * 0.5)).abs() < 1e-12);
+    }
+
+    #[test]
     fn trading_against_the_deviation_earns_what_theory_says() {
         // Without costs the best position is −sign(x), which earns (1−ρ)·E|x| = 0.05·√(2/π) a step.
         let environment = OrnsteinUhlenbeck::parse("cost=0,length=400000").unwrap();
@@ -162,7 +198,7 @@ mod tests {
 
     #[test]
     fn parameters_outside_their_domain_are_refused() {
-        for text in ["rho=1", "cost=-1", "cost=nan", "length=0", "rho", "mu=3", "length=1.5"] {
+        for text in ["rho=1", "cost=-1", "cost=nan", "length=0", "rho", "mu=3", "length=1.5", "actions=any"] {
             assert!(OrnsteinUhlenbeck::parse(text).is_err(), "{text}");
         }
         assert_eq!(OrnsteinUhlenbeck::parse("").unwrap(), OrnsteinUhlenbeck::default());

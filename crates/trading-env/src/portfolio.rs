@@ -13,7 +13,9 @@
 //! thousandth of the capital, so that its logarithm exists even after a short position lost everything.
 //!
 //! # Layout
+//! - [`block`]: a step of many states at once, under the rules that nearly everybody plays.
 //! - [`rules`]: what an action means, when orders fill, what they cost; and whether that makes sense.
+mod block;
 mod rules;
 
 pub(crate) use rules::CAPITAL;
@@ -22,14 +24,15 @@ pub use rules::{DIRECTION_THRESHOLD, FillAt, PortfolioRules, Targets};
 use std::sync::Arc;
 
 use crate::EnvError;
-use crate::account::{Account, Terms};
-use crate::costs::Costs;
+use crate::account::{Account, Ledger, Terms};
 use crate::environment::{
-    AccountSummary, Action, ActionSpace, Environment, EpisodeKey, Fill, TraceRow, Transition,
+    AccountSummary, Action, ActionSpace, Block, BlockOutputs, Environment, EpisodeKey, Fill, TraceRow,
+    Transition, step_each,
 };
 use crate::episodes::{EpisodeRows, EpisodeRules, Plan};
-use crate::market_data::{MarketData, StepBar, SymbolData};
+use crate::market_data::{MarketData, SymbolData};
 use crate::reward::{EquityStep, Moments, Reward};
+use crate::rows::StepBar;
 use crate::snapshot::{Progress, Reader, Writer};
 use rules::EQUITY_FLOOR;
 
@@ -41,8 +44,6 @@ pub const ACCOUNT_NAMES: [&str; 5] =
 const RESULT_UNIT_ROOT_BARS: f64 = 8.0;
 /// A position held for this many bars is shown as half; one held for ever would be 1.
 const HALF_HELD_BARS: f64 = 16.0;
-/// How far apart reads must be to touch every line of a row.
-const FLOATS_PER_CACHE_LINE: usize = 16;
 /// A year of borrowing, in microseconds; lenders count 365 days.
 const YEAR_US: f64 = 365.0 * 86_400.0 * 1e6;
 
@@ -67,12 +68,15 @@ pub struct Portfolio {
     result_unit: f64,
 }
 
-/// One running episode.
-#[derive(Debug, Clone)]
+/// One running episode: what every step reads and writes, and nothing else, for thousands of them are to fit into
+/// a cache.
+#[derive(Debug, Clone, Default)]
 pub struct State {
-    rows: EpisodeRows,
+    symbol_idx: u32,
     /// The row whose close was seen last.
     row: u32,
+    /// The row that the last step ends with.
+    last_row: u32,
     bars_held: u32,
     account: Account,
     held_target: f64,
@@ -80,11 +84,23 @@ pub struct State {
     equity: f64,
     peak: f64,
     max_drawdown: f64,
+    seldom: Box<Seldom>,
+}
+
+/// What orders and rarer rewards remember.
+#[derive(Debug, Clone, Default)]
+struct Seldom {
+    ledger: Ledger,
     moments: Moments,
-    /// What the latest step did.
+}
+
+/// What happened within one bar.
+struct Played {
+    /// At its end, before the floor.
+    equity: f64,
+    ruined_at_open: bool,
     entry: Fill,
     exit: Fill,
-    costs_before_step: Costs,
 }
 
 impl Portfolio {
@@ -135,25 +151,29 @@ impl Portfolio {
 
     /// Starts an episode on rows of the caller's choice.
     pub(crate) fn start(&self, rows: EpisodeRows) -> State {
+        let mut state = State::default();
+        self.begin(&mut state, rows);
+        state
+    }
+
+    /// The same in the place of an episode that has ended. What is seldom needed keeps its place in memory, for a
+    /// step allocates nothing.
+    fn begin(&self, state: &mut State, rows: EpisodeRows) {
         let capital = self.rules.capital;
-        State {
-            rows,
-            row: rows.first_row,
-            bars_held: 0,
-            account: Account::new(capital),
-            held_target: 0.0,
-            equity: capital,
-            peak: capital,
-            max_drawdown: 0.0,
-            moments: Moments::at_start(self.bar_variance),
-            entry: Fill::default(),
-            exit: Fill::default(),
-            costs_before_step: Costs::default(),
-        }
+        state.symbol_idx = rows.symbol_idx;
+        state.row = rows.first_row;
+        state.last_row = rows.last_row;
+        state.bars_held = 0;
+        state.account = Account::new(capital);
+        state.held_target = 0.0;
+        state.equity = capital;
+        state.peak = capital;
+        state.max_drawdown = 0.0;
+        *state.seldom = Seldom { ledger: Ledger::default(), moments: Moments::at_start(self.bar_variance) };
     }
 
     fn symbol(&self, state: &State) -> &SymbolData {
-        &self.data.symbols[state.rows.symbol_idx as usize]
+        &self.data.symbols[state.symbol_idx as usize]
     }
 
     #[inline]
@@ -162,89 +182,103 @@ impl Portfolio {
         &self.terms[table.map_or(0, |&table| table.into())]
     }
 
-    /// An order that brings the position to `target`, if it is not there.
+    /// An order at `price` in the session of `row` that brings the position to `target`, if it is not there.
     #[inline]
-    fn order<const PLAIN: bool>(&self, state: &mut State, target: f64, price: f64, session: i32) -> Fill {
+    fn order<const PLAIN: bool>(&self, state: &mut State, target: f64, price: f64, row: usize) -> Fill {
         if target == state.held_target {
             return Fill::default();
         }
         state.held_target = target;
-        state.account.trade_to(target * self.rules.leverage, price, session, self.terms::<PLAIN>(session))
+        let session = self.symbol(state).session[row];
+        let level = target * self.rules.leverage;
+        let ledger = &mut state.seldom.ledger;
+        state.account.trade_to(ledger, level, price, session, self.terms::<PLAIN>(session))
     }
 
-    /// Plays the bar at the state's row. Returns equity at its end, before the floor, and whether its open
-    /// already was ruin.
+    /// Plays the bar at the state's row.
     #[inline]
-    fn play_bar<const PLAIN: bool>(&self, state: &mut State, target: f64) -> (f64, bool) {
-        let symbol = self.symbol(state);
+    fn play_bar<const PLAIN: bool>(&self, state: &mut State, target: f64, bar: StepBar) -> Played {
         let row = state.row as usize;
-        let StepBar { open, close, session, ends_session, .. } = symbol.bars[row];
+        let StepBar { open, close, ends_session, .. } = bar;
         let ruin = self.rules.ruin * self.rules.capital;
         let fill = if PLAIN { FillAt::NextOpen } else { self.rules.fill };
-        if fill == FillAt::SameClose {
-            let seen = symbol.bars[row - 1];
-            let stays_flat = self.rules.square_off && seen.ends_session;
-            state.entry =
-                self.order::<PLAIN>(state, if stays_flat { 0.0 } else { target }, seen.close, seen.session);
-        }
-        if !PLAIN && self.borrowing_per_us > 0.0 {
-            let held_us = (symbol.ts[row] - symbol.ts[row - 1]) as f64;
-            let borrowed = state.account.borrowed(symbol.bars[row - 1].close);
-            state.account.pay_for_borrowing(borrowed * held_us * self.borrowing_per_us);
+        let (mut entry, mut exit) = (Fill::default(), Fill::default());
+        if !PLAIN && (fill == FillAt::SameClose || self.borrowing_per_us > 0.0) {
+            let seen = self.symbol(state).rows.bar(row - 1);
+            if fill == FillAt::SameClose {
+                let stays_flat = self.rules.square_off && seen.ends_session;
+                entry =
+                    self.order::<PLAIN>(state, if stays_flat { 0.0 } else { target }, seen.close, row - 1);
+            }
+            if self.borrowing_per_us > 0.0 {
+                let ts = &self.symbol(state).ts;
+                let held_us = (ts[row] - ts[row - 1]) as f64;
+                let borrowed = state.account.borrowed(seen.close);
+                let amount = borrowed * held_us * self.borrowing_per_us;
+                state.account.pay_for_borrowing(&mut state.seldom.ledger, amount);
+            }
         }
         if state.account.equity(open) <= ruin {
-            let closing = self.order::<PLAIN>(state, 0.0, open, session);
-            *(if state.entry == Fill::default() { &mut state.entry } else { &mut state.exit }) = closing;
-            return (state.account.equity(open), true);
+            let closing = self.order::<PLAIN>(state, 0.0, open, row);
+            *(if entry == Fill::default() { &mut entry } else { &mut exit }) = closing;
+            return Played { equity: state.account.equity(open), ruined_at_open: true, entry, exit };
         }
         if fill == FillAt::NextOpen {
-            state.entry = self.order::<PLAIN>(state, target, open, session);
+            entry = self.order::<PLAIN>(state, target, open, row);
         }
-        let is_end = state.row == state.rows.last_row && self.episodes.liquidate_at_end;
+        let is_end = state.row == state.last_row && self.episodes.liquidate_at_end;
         if is_end || (self.rules.square_off && ends_session) {
-            state.exit = self.order::<PLAIN>(state, 0.0, close, session);
+            exit = self.order::<PLAIN>(state, 0.0, close, row);
         } else if fill == FillAt::NextClose && state.account.equity(close) > ruin {
-            state.exit = self.order::<PLAIN>(state, target, close, session);
+            exit = self.order::<PLAIN>(state, target, close, row);
         }
-        (state.account.equity(close), false)
-    }
-
-    /// Apart, so that what few ask for takes no place in the loop of everybody else.
-    #[inline(never)]
-    fn advance_by_any_rules(&self, state: &mut State, target: f64) -> Transition {
-        self.advance::<false>(state, target)
+        Played { equity: state.account.equity(close), ruined_at_open: false, entry, exit }
     }
 
     /// One step; with `PLAIN`, of rules that are [`Portfolio::is_plain`].
     #[inline]
-    fn advance<const PLAIN: bool>(&self, state: &mut State, target: f64) -> Transition {
+    fn advance<const PLAIN: bool>(&self, state: &mut State, target: f64) -> (Transition, [Fill; 2]) {
         let capital = self.rules.capital;
         let shares_before = state.account.shares;
-        state.costs_before_step = state.account.costs;
-        (state.entry, state.exit) = (Fill::default(), Fill::default());
         state.row += 1;
-        let (equity, ruined_at_open) = self.play_bar::<PLAIN>(state, target);
-        let equity = equity.max(EQUITY_FLOOR * capital);
+        let bar = self.symbol(state).rows.bar(state.row as usize);
+        let played = self.play_bar::<PLAIN>(state, target, bar);
+        let equity = played.equity.max(EQUITY_FLOOR * capital);
         let reward = if PLAIN {
             libm::log(equity / state.equity)
         } else {
             let change = EquityStep { before: state.equity, after: equity, peak_before: state.peak };
-            self.rules.reward.of(change, &mut state.moments, self.bar_variance)
+            self.rules.reward.of(change, &mut state.seldom.moments, self.bar_variance)
         };
         state.equity = equity;
         state.peak = state.peak.max(equity);
         state.max_drawdown = state.max_drawdown.max(1.0 - equity / state.peak);
-        let shares = state.account.shares;
-        state.bars_held = match (shares == 0.0, shares * shares_before > 0.0) {
+        state.count_bars_held(shares_before);
+        let transition = Transition {
+            reward,
+            terminated: played.ruined_at_open || equity <= self.rules.ruin * capital,
+            truncated: state.row == state.last_row,
+        };
+        (transition, [played.entry, played.exit])
+    }
+
+    /// One step by any rules.
+    #[inline]
+    fn step_with_fills(&self, state: &mut State, action: Action<'_>) -> (Transition, [Fill; 2]) {
+        let target = self.rules.targets.target(action, state.held_target, self.rules.allows_short);
+        if self.is_plain { self.advance::<true>(state, target) } else { self.advance::<false>(state, target) }
+    }
+}
+
+impl State {
+    #[inline]
+    fn count_bars_held(&mut self, shares_before: f64) {
+        let shares = self.account.shares;
+        self.bars_held = match (shares == 0.0, shares * shares_before > 0.0) {
             (true, _) => 0,
-            (false, true) => state.bars_held + 1,
+            (false, true) => self.bars_held + 1,
             (false, false) => 1,
         };
-        Transition {
-            reward,
-            terminated: ruined_at_open || equity <= self.rules.ruin * capital,
-            truncated: state.row == state.rows.last_row,
-        }
     }
 }
 
@@ -275,36 +309,47 @@ impl Environment for Portfolio {
         self.start(self.plan.draw(key))
     }
 
+    fn restart(&self, state: &mut State, key: EpisodeKey) {
+        self.begin(state, self.plan.draw(key));
+    }
+
     fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
-        let target = self.rules.targets.target(action, state.held_target, self.rules.allows_short);
+        self.step_with_fills(state, action).0
+    }
+
+    fn step_traced(&self, state: &mut State, action: Action<'_>) -> (Transition, TraceRow) {
+        let costs_before = state.seldom.ledger.costs;
+        let (transition, [entry, exit]) = self.step_with_fills(state, action);
+        let symbol = self.symbol(state);
+        let row = state.row as usize;
+        let close = symbol.rows.bar(row).close;
+        let trace = TraceRow {
+            ts: symbol.ts[row],
+            order_ts: symbol.ts[row.saturating_sub(1)],
+            symbol_idx: state.symbol_idx,
+            entry,
+            exit,
+            shares: state.account.shares,
+            position: state.account.shares * close / state.equity,
+            close,
+            equity: state.equity,
+            costs: state.seldom.ledger.costs - costs_before,
+        };
+        (transition, trace)
+    }
+
+    fn step_block(&self, states: &mut [State], block: &Block<'_>, out: &mut BlockOutputs<'_>) {
         if self.is_plain {
-            self.advance::<true>(state, target)
+            self.step_plain_block(states, block, out);
         } else {
-            self.advance_by_any_rules(state, target)
+            step_each(self, states, block, out);
         }
     }
 
-    #[inline]
-    fn touch(&self, state: &State) -> f32 {
-        let symbol = self.symbol(state);
-        let row = state.row as usize + 1;
-        let row_len = self.data.feature_names.len();
-        let Some(bar) = symbol.bars.get(row) else { return 0.0 };
-        let features = &symbol.features[row * row_len..(row + 1) * row_len];
-        features.iter().step_by(FLOATS_PER_CACHE_LINE).sum::<f32>() + bar.session_left
-    }
-
     fn observe(&self, state: &State, out: &mut [f32]) {
-        let symbol = self.symbol(state);
-        let row = state.row as usize;
-        let row_len = self.data.feature_names.len();
-        let features_len = self.rules.window * row_len;
-        let end = (row + 1) * row_len;
-        let (features, numbers) = out.split_at_mut(features_len);
-        features.copy_from_slice(&symbol.features[end - features_len..end]);
-        let StepBar { close, session_left, .. } = symbol.bars[row];
+        let StepBar { close, session_left, .. } = self.show_rows(state, out);
+        let numbers = &mut out[self.rules.window * self.data.feature_names.len()..];
         let bars_held = f64::from(state.bars_held);
-        let clip = |value: f64| value.clamp(-5.0, 5.0) as f32;
         numbers.copy_from_slice(&[
             clip(state.account.shares * close / state.equity),
             clip(state.account.unrealised(close) / state.equity / self.result_unit),
@@ -316,31 +361,13 @@ impl Environment for Portfolio {
 
     fn account(&self, state: &State) -> AccountSummary {
         AccountSummary {
-            symbol_idx: state.rows.symbol_idx,
+            symbol_idx: state.symbol_idx,
             initial_equity: self.rules.capital,
             final_equity: state.equity,
-            costs: state.account.costs,
-            n_trades: state.account.n_trades,
-            turnover: state.account.traded_value / self.rules.capital,
+            costs: state.seldom.ledger.costs,
+            n_trades: state.seldom.ledger.n_trades,
+            turnover: state.seldom.ledger.traded_value / self.rules.capital,
             max_drawdown: state.max_drawdown,
-        }
-    }
-
-    fn trace(&self, state: &State) -> TraceRow {
-        let symbol = self.symbol(state);
-        let row = state.row as usize;
-        let close = symbol.bars[row].close;
-        TraceRow {
-            ts: symbol.ts[row],
-            order_ts: symbol.ts[row.saturating_sub(1)],
-            symbol_idx: state.rows.symbol_idx,
-            entry: state.entry,
-            exit: state.exit,
-            shares: state.account.shares,
-            position: state.account.shares * close / state.equity,
-            close,
-            equity: state.equity,
-            costs: state.account.costs - state.costs_before_step,
         }
     }
 
@@ -356,19 +383,19 @@ impl Environment for Portfolio {
 
     fn save(&self, state: &State, out: &mut Writer) {
         out.u32(state.bars_held);
-        state.account.save(out);
+        state.seldom.ledger.save(&state.account, out);
         out.f64s(&[state.held_target, state.equity, state.peak, state.max_drawdown]);
-        out.f64s(&[state.moments.mean, state.moments.mean_square]);
+        out.f64s(&[state.seldom.moments.mean, state.seldom.moments.mean_square]);
     }
 
     fn load(&self, key: EpisodeKey, progress: Progress, input: &mut Reader<'_>) -> Option<State> {
         let bars_held = input.u32()?;
-        let account = Account::load(input)?;
+        let (account, ledger) = Ledger::load(input)?;
         let [held_target, equity, peak, max_drawdown] = input.f64s()?;
         let [mean, mean_square] = input.f64s()?;
         let start = self.start(self.plan.draw(key));
         let row = start.row.checked_add(progress.length)?;
-        let has_bars_left = row < start.rows.last_row || (progress.has_ended && row == start.rows.last_row);
+        let has_bars_left = row < start.last_row || (progress.has_ended && row == start.last_row);
         let is_sound = equity >= EQUITY_FLOOR * self.rules.capital
             && peak >= equity
             && (0.0..=1.0).contains(&max_drawdown)
@@ -381,12 +408,16 @@ impl Environment for Portfolio {
             equity,
             peak,
             max_drawdown,
-            moments: Moments { mean, mean_square },
-            // What the latest step did was told with it.
-            costs_before_step: account.costs,
+            seldom: Box::new(Seldom { ledger, moments: Moments { mean, mean_square } }),
             ..start
         })
     }
+}
+
+/// What an observation says of results: within five units.
+#[inline]
+fn clip(value: f64) -> f32 {
+    value.clamp(-5.0, 5.0) as f32
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub enum Reward {
 }
 
 /// What the reward of later steps needs of those before.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Moments {
     /// The moving mean of returns.
     pub mean: f64,

@@ -72,7 +72,6 @@ pub struct State {
     /// What the latest step did.
     closing: Fill,
     order: Fill,
-    costs_before_step: Costs,
 }
 
 impl StockTradingEnv2 {
@@ -115,7 +114,7 @@ impl StockTradingEnv2 {
 
     fn day(&self, symbol_idx: u32, row: u32) -> i32 {
         let (first, _) = self.rows[symbol_idx as usize];
-        self.data.symbols[symbol_idx as usize].bars[(first + row) as usize].session
+        self.data.symbols[symbol_idx as usize].session[(first + row) as usize]
     }
 
     /// The row at which the episode ends.
@@ -230,6 +229,27 @@ impl StockTradingEnv2 {
         self.trade(state, -state.shares, price);
         state.net_worth = state.balance;
     }
+
+    /// What the latest step did.
+    fn trace(&self, state: &State, costs_before_step: Costs) -> TraceRow {
+        let (first, _) = self.rows[state.symbol_idx as usize];
+        // A step trades at the row that it leaves.
+        let row = state.row - 1;
+        let ts = self.data.symbols[state.symbol_idx as usize].ts[(first + row) as usize];
+        let price = self.price(state, row);
+        TraceRow {
+            ts,
+            order_ts: ts,
+            symbol_idx: state.symbol_idx,
+            entry: state.closing,
+            exit: state.order,
+            shares: state.shares,
+            position: state.shares * price / state.net_worth,
+            close: price,
+            equity: state.net_worth,
+            costs: state.costs - costs_before_step,
+        }
+    }
 }
 
 impl Environment for StockTradingEnv2 {
@@ -288,12 +308,10 @@ impl Environment for StockTradingEnv2 {
             max_drawdown: 0.0,
             closing: Fill::default(),
             order: Fill::default(),
-            costs_before_step: Costs::default(),
         }
     }
 
     fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
-        state.costs_before_step = state.costs;
         (state.closing, state.order) = (Fill::default(), Fill::default());
         let reward = match action {
             Action::Choice(choice) => self.hold(state, choice == 1),
@@ -312,14 +330,13 @@ impl Environment for StockTradingEnv2 {
 
     fn observe(&self, state: &State, out: &mut [f32]) {
         let (first, _) = self.rows[state.symbol_idx as usize];
-        let n_features = self.data.feature_names.len();
         let n_rows = self.rules.lags as usize + 1;
-        let last_row = (first + state.row) as usize;
-        let features = &self.data.symbols[state.symbol_idx as usize].features;
-        let window = &features[(last_row + 1 - n_rows) * n_features..(last_row + 1) * n_features];
-        for (feature_idx, values) in out.chunks_exact_mut(n_rows).enumerate() {
-            for (row, value) in values.iter_mut().enumerate() {
-                *value = window[row * n_features + feature_idx];
+        let first_row = (first + state.row) as usize + 1 - n_rows;
+        let rows = &self.data.symbols[state.symbol_idx as usize].rows;
+        for row_idx in 0..n_rows {
+            let features = rows.features(first_row + row_idx);
+            for (values, &feature) in out.chunks_exact_mut(n_rows).zip(features) {
+                values[row_idx] = feature;
             }
         }
     }
@@ -336,24 +353,10 @@ impl Environment for StockTradingEnv2 {
         }
     }
 
-    fn trace(&self, state: &State) -> TraceRow {
-        let (first, _) = self.rows[state.symbol_idx as usize];
-        // A step trades at the row that it leaves.
-        let row = state.row - 1;
-        let ts = self.data.symbols[state.symbol_idx as usize].ts[(first + row) as usize];
-        let price = self.price(state, row);
-        TraceRow {
-            ts,
-            order_ts: ts,
-            symbol_idx: state.symbol_idx,
-            entry: state.closing,
-            exit: state.order,
-            shares: state.shares,
-            position: state.shares * price / state.net_worth,
-            close: price,
-            equity: state.net_worth,
-            costs: state.costs - state.costs_before_step,
-        }
+    fn step_traced(&self, state: &mut State, action: Action<'_>) -> (Transition, TraceRow) {
+        let costs_before_step = state.costs;
+        let transition = self.step(state, action);
+        (transition, self.trace(state, costs_before_step))
     }
 
     fn identity(&self) -> Vec<(&'static str, String)> {
@@ -399,7 +402,6 @@ impl Environment for StockTradingEnv2 {
             traded_value,
             peak,
             max_drawdown,
-            costs_before_step: costs,
             ..start
         })
     }

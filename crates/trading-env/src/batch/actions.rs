@@ -22,20 +22,23 @@ impl<'a> Actions<'a> {
                 if choices.len() != n_envs {
                     return Err(ActionError::Count { got: choices.len(), n_envs });
                 }
-                let is_choice = |action: i32| u32::try_from(action).is_ok_and(|choice| choice < n_choices);
-                match choices.iter().position(|&action| !is_choice(action)) {
-                    None => Ok(()),
-                    Some(env) => Err(ActionError::OutOfRange { env, action: choices[env], n_choices }),
+                // All are looked at without a branch, several at a time; which one is wrong is asked only then.
+                let is_choice = |action: i32| (action as u32) < n_choices;
+                if choices.iter().fold(true, |all, &action| all & is_choice(action)) {
+                    return Ok(());
                 }
+                let env = choices.iter().position(|&action| !is_choice(action)).unwrap_or_default();
+                Err(ActionError::OutOfRange { env, action: choices[env], n_choices })
             }
             (Self::Continuous(numbers), ActionSpace::Box { low, high }) => {
                 if numbers.len() != n_envs * low.len() {
                     return Err(ActionError::NumberCount { got: numbers.len(), n_envs, len: low.len() });
                 }
+                // What is not a number is in no range.
+                let is_within = |value: f32, low: f32, high: f32| (low <= value) & (value <= high);
                 for (env, action) in numbers.chunks_exact(low.len()).enumerate() {
                     for (at, ((&value, &low), &high)) in action.iter().zip(low).zip(high).enumerate() {
-                        // What is not a number is in no range.
-                        if !(low..=high).contains(&value) {
+                        if !is_within(value, low, high) {
                             return Err(ActionError::OutOfBounds { env, at, value, low, high });
                         }
                     }
@@ -53,7 +56,7 @@ impl<'a> Actions<'a> {
 
     /// The action at `at`, which has `len` numbers if it has any.
     #[inline]
-    pub(super) fn at(self, at: usize, len: usize) -> Action<'a> {
+    pub(crate) fn at(self, at: usize, len: usize) -> Action<'a> {
         match self {
             Self::Discrete(choices) => Action::Choice(choices[at] as u32),
             Self::Continuous(numbers) => Action::Numbers(&numbers[at * len..(at + 1) * len]),

@@ -1,6 +1,6 @@
 //! A batch as a snapshot, and back.
 
-use super::{Autoreset, Batch, Slot};
+use super::{Autoreset, Batch, Tally};
 use crate::EnvError;
 use crate::environment::{Environment, EpisodeKey};
 use crate::snapshot::{Progress, Reader, Writer};
@@ -15,15 +15,15 @@ impl<E: Environment> Batch<E> {
             out.text(name);
             out.text(&value);
         }
-        for slot in &self.slots {
-            out.u64(slot.episode);
-            out.f64(slot.return_sum);
-            out.u32(slot.length);
-            out.u8(match slot.ended {
+        for (state, tally) in self.states.iter().zip(&self.tallies) {
+            out.u64(tally.episode);
+            out.f64(tally.return_sum);
+            out.u32(tally.length);
+            out.u8(match tally.ended {
                 None => 0,
                 Some((terminated, truncated)) => 4 | u8::from(terminated) | u8::from(truncated) << 1,
             });
-            self.environment.save(&slot.state, &mut out);
+            self.environment.save(state, &mut out);
         }
         out.finish()
     }
@@ -46,14 +46,17 @@ impl<E: Environment> Batch<E> {
                 return Err(EnvError::Snapshot(text));
             }
         }
-        let mut slots = Vec::with_capacity(self.n_envs());
+        let mut states = Vec::with_capacity(self.n_envs());
+        let mut tallies = Vec::with_capacity(self.n_envs());
         for env in 0..self.n_envs() {
-            slots.push(self.load_slot(env, &mut input).ok_or_else(damaged)?);
+            let (state, tally) = self.load_one(env, &mut input).ok_or_else(damaged)?;
+            states.push(state);
+            tallies.push(tally);
         }
         if !input.is_empty() {
             return Err(damaged());
         }
-        self.slots = slots;
+        (self.states, self.tallies) = (states, tallies);
         Ok(())
     }
 
@@ -65,7 +68,7 @@ impl<E: Environment> Batch<E> {
         identity
     }
 
-    fn load_slot(&self, env: usize, input: &mut Reader<'_>) -> Option<Slot<E::State>> {
+    fn load_one(&self, env: usize, input: &mut Reader<'_>) -> Option<(E::State, Tally)> {
         let (episode, return_sum, length) = (input.u64()?, input.f64()?, input.u32()?);
         let ended = match input.u8()? {
             0 => None,
@@ -76,6 +79,7 @@ impl<E: Environment> Batch<E> {
         let episode = (episode < u64::MAX / 2).then_some(episode)?;
         let key = EpisodeKey { seed: self.seed, env: env as u64, episode };
         let progress = Progress { length, has_ended: ended.is_some() };
-        Some(Slot { state: self.environment.load(key, progress, input)?, episode, return_sum, length, ended })
+        let state = self.environment.load(key, progress, input)?;
+        Some((state, Tally { episode, return_sum, length, ended }))
     }
 }

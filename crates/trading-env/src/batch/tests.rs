@@ -44,16 +44,16 @@ fn a_disabled_batch_stays_where_it_ended() {
 #[test]
 fn a_reset_starts_the_next_episode_where_it_is_asked_for() {
     let mut batch = Batch::new(CartPole, 2, 1, Autoreset::Disabled);
-    let start = |env, episode| Slot::start(&CartPole, 1, env, episode).state;
+    let start = |env, episode| CartPole.reset(EpisodeKey { seed: 1, env, episode });
     let mut observations = [0.0; 8];
     batch.reset(&[], &mut observations);
-    assert_eq!(batch.slots[0].state, start(0, 0), "nothing was played yet");
+    assert_eq!(batch.states[0], start(0, 0), "nothing was played yet");
     rollout(&mut batch, 1, |_, _| 0);
-    let played = batch.slots[0].state;
+    let played = batch.states[0];
     batch.reset(&[0, 1], &mut observations);
-    assert_eq!((batch.slots[0].state, batch.slots[1].state), (played, start(1, 1)));
+    assert_eq!((batch.states[0], batch.states[1]), (played, start(1, 1)));
     batch.reset(&[], &mut observations);
-    assert_eq!((batch.slots[0].state, batch.slots[1].state), (start(0, 1), start(1, 1)));
+    assert_eq!((batch.states[0], batch.states[1]), (start(0, 1), start(1, 1)));
 }
 
 #[test]
@@ -128,18 +128,23 @@ impl Written {
         }
     }
 
-    /// What the environment at `at` got: its last observation and statistics only where they were written.
-    fn at(&self, at: usize, observation_len: usize) -> String {
+    /// What the environment at `at` got, to the bit: its last observation and statistics where they were written.
+    fn seen(&self, at: usize, observation_len: usize) -> String {
         let row = at * observation_len..(at + 1) * observation_len;
-        let end = (self.finished[at] == 1).then(|| (&self.finals[row.clone()], self.statistics[at]));
+        let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+        let end = (self.finished[at] == 1).then(|| (bits(&self.finals[row.clone()]), self.statistics[at]));
         format!(
-            "{:?} {} {} {} {end:?} {:?}",
-            &self.observations[row],
-            self.rewards[at],
+            "{:?} {:x} {} {} {end:?}",
+            bits(&self.observations[row]),
+            self.rewards[at].to_bits(),
             self.terminated[at],
             self.truncated[at],
-            self.trace[at]
         )
+    }
+
+    /// The same with what its step did.
+    fn at(&self, at: usize, observation_len: usize) -> String {
+        format!("{} {:?}", self.seen(at, observation_len), self.trace[at])
     }
 }
 
@@ -257,4 +262,47 @@ fn a_reset_of_some_is_that_of_a_mask() {
     listed.reset_some(&[1, 3], &mut some).unwrap();
     assert_eq!((&some[..4], &some[4..]), (&all[4..8], &all[12..]));
     assert_eq!(masked.snapshot(), listed.snapshot());
+}
+
+/// A step without its trace works on many environments at once; one with it, on one after the other.
+#[test]
+fn a_step_has_the_same_bits_with_and_without_its_trace() {
+    let table = random_walk_table(3, 12, 8, 21, 1);
+    let range = SessionRange { first: 0, last: 11 };
+    let data = Arc::new(MarketData::new(&table, Scaler::fit(&table, range)));
+    let plain = PortfolioRules::nse(true).unwrap();
+    // Ruin is near enough to be met at opens and closes.
+    let rules = [
+        plain.clone(),
+        PortfolioRules { ruin: 0.97, leverage: 3.0, ..plain.clone() },
+        PortfolioRules { square_off: false, window: 3, ruin: 0.9, whole_shares: true, ..plain.clone() },
+        PortfolioRules { targets: Targets::Position, leverage: 2.0, ..plain.clone() },
+        PortfolioRules { targets: Targets::DirectionSize, ..plain.clone() },
+        PortfolioRules { borrowing_bps_per_year: 900.0, leverage: 2.0, ..plain },
+    ];
+    let n_envs = 75;
+    for (rules, autoreset) in rules.iter().flat_map(|rules| {
+        [Autoreset::SameStep, Autoreset::NextStep, Autoreset::Disabled].map(|autoreset| (rules, autoreset))
+    }) {
+        for liquidate_at_end in [true, false] {
+            let (start, length) = (Start::Random, EpisodeLength::Bars(30));
+            let episodes = EpisodeRules { range, start, length, liquidate_at_end };
+            let portfolio = Portfolio::new(data.clone(), rules.clone(), episodes).unwrap();
+            let len = portfolio.observation_len();
+            let new = || Batch::new(portfolio.clone(), n_envs, 3, autoreset);
+            let (mut traced, mut untraced) = (new(), new());
+            let (mut expected, mut written) = (Written::new(n_envs, len), Written::new(n_envs, len));
+            written.trace.clear();
+            for step in 0..80 {
+                // Held for a while, so that many steps place no order.
+                let actions = varied_actions(&portfolio.action_space(), n_envs, step / 5);
+                traced.step(actions.borrowed(), expected.outputs()).unwrap();
+                untraced.step(actions.borrowed(), written.outputs()).unwrap();
+                for env in 0..n_envs {
+                    assert_eq!(written.seen(env, len), expected.seen(env, len), "{rules:?} {env} {step}");
+                }
+            }
+            assert_eq!(traced.snapshot(), untraced.snapshot());
+        }
+    }
 }

@@ -111,7 +111,7 @@ impl Targets {
     }
 
     /// The target that `action` means, where `held` is the one held; shorts that are forbidden are flat.
-    #[inline]
+    #[inline(always)]
     pub(super) fn target(&self, action: Action<'_>, held: f64, allows_short: bool) -> f64 {
         match self {
             Self::Levels(levels) => levels[action.choice() as usize],

@@ -1,0 +1,184 @@
+//! The rows of one symbol as steps read them: scaled features and the bar's own numbers side by side, so that a
+//! step looks at one place in memory. A row begins with a cache line, which costs up to a line's length a row and
+//! saves a line a look.
+
+use market::Bars;
+
+use crate::prefetch::{LINE_LEN, prefetch};
+
+/// Numbers of 32 bits that a bar takes: two prices of 64, and what is left of the session.
+const BAR_LEN: usize = 5;
+const SIGN: u32 = 1 << 31;
+
+/// What a step needs to know of one bar.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepBar {
+    /// First price.
+    pub open: f64,
+    /// Last price.
+    pub close: f64,
+    /// How much of the session is left after the bar, from just under 1 down to 0.
+    pub session_left: f32,
+    /// Whether it is the last bar of its session.
+    pub ends_session: bool,
+}
+
+/// All rows of a symbol.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    numbers: Vec<f32>,
+    /// Where the first row begins: at a cache line.
+    first: usize,
+    stride: usize,
+    n_features: usize,
+    n_rows: usize,
+}
+
+impl Rows {
+    /// The rows of `bars`; `feature(row, feature_idx)` is a scaled feature, and `session_bars` the usual number
+    /// of bars in a session.
+    pub fn new(
+        bars: &Bars,
+        session_bars: u32,
+        n_features: usize,
+        feature: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        let (n_rows, stride) = (bars.len(), (n_features + BAR_LEN).next_multiple_of(LINE_LEN));
+        let mut numbers = vec![0.0; n_rows * stride + LINE_LEN - 1];
+        let to_a_line = numbers.as_ptr().align_offset(LINE_LEN * size_of::<f32>());
+        // It is a matter of speed alone, so that an address that cannot be aligned is as good as any.
+        let first = if to_a_line < LINE_LEN { to_a_line } else { 0 };
+        let session_left = session_left(&bars.session, session_bars);
+        for (row, slot) in numbers[first..].chunks_exact_mut(stride).take(n_rows).enumerate() {
+            for (feature_idx, number) in slot[..n_features].iter_mut().enumerate() {
+                *number = feature(row, feature_idx);
+            }
+            let ends_session = bars.session.get(row + 1) != Some(&bars.session[row]);
+            let bar = StepBar {
+                open: bars.open[row],
+                close: bars.close[row],
+                session_left: session_left[row],
+                ends_session,
+            };
+            slot[n_features..][..BAR_LEN].copy_from_slice(&bar.pack());
+        }
+        Self { numbers, first, stride, n_features, n_rows }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.n_rows == 0
+    }
+
+    /// The features of `row`.
+    #[inline]
+    pub fn features(&self, row: usize) -> &[f32] {
+        &self.row(row)[..self.n_features]
+    }
+
+    /// The features of `row` and its bar.
+    #[inline(always)]
+    pub fn at(&self, row: usize) -> (&[f32], StepBar) {
+        let (features, rest) = self.row(row).split_at(self.n_features);
+        (features, StepBar::unpack([rest[0], rest[1], rest[2], rest[3], rest[4]]))
+    }
+
+    /// The bar of `row`.
+    #[inline]
+    pub fn bar(&self, row: usize) -> StepBar {
+        self.at(row).1
+    }
+
+    /// Asks memory for `row`, if there is such a row.
+    #[inline]
+    pub(crate) fn prefetch(&self, row: usize) {
+        if row < self.n_rows {
+            prefetch(self.row(row));
+        }
+    }
+
+    #[inline(always)]
+    fn row(&self, row: usize) -> &[f32] {
+        &self.numbers[self.first + row * self.stride..][..self.stride]
+    }
+}
+
+impl PartialEq for Rows {
+    fn eq(&self, other: &Self) -> bool {
+        let is_alike = (self.n_rows, self.n_features) == (other.n_rows, other.n_features);
+        is_alike && (0..self.n_rows).all(|row| self.at(row) == other.at(row))
+    }
+}
+
+impl StepBar {
+    /// The sign of what is left tells the session's end.
+    fn pack(self) -> [f32; BAR_LEN] {
+        let halves = |price: f64| {
+            let bits = price.to_bits();
+            [bits as u32, (bits >> 32) as u32].map(f32::from_bits)
+        };
+        let ([a, b], [c, d]) = (halves(self.open), halves(self.close));
+        let sign = if self.ends_session { SIGN } else { 0 };
+        [a, b, c, d, f32::from_bits(self.session_left.to_bits() | sign)]
+    }
+
+    #[inline(always)]
+    fn unpack([a, b, c, d, left]: [f32; BAR_LEN]) -> Self {
+        let price =
+            |low: f32, high: f32| f64::from_bits(u64::from(low.to_bits()) | u64::from(high.to_bits()) << 32);
+        Self {
+            open: price(a, b),
+            close: price(c, d),
+            session_left: f32::from_bits(left.to_bits() & !SIGN),
+            ends_session: left.to_bits() & SIGN != 0,
+        }
+    }
+}
+
+fn session_left(session: &[i32], session_bars: u32) -> Vec<f32> {
+    session
+        .chunk_by(|a, b| a == b)
+        .flat_map(|bars| (1..=bars.len()).map(|seen| (1.0 - seen as f32 / session_bars as f32).max(0.0)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::random_walk_table;
+
+    #[test]
+    fn a_session_runs_out_bar_by_bar() {
+        assert_eq!(session_left(&[3, 3, 3, 3, 4, 4], 4), [0.75, 0.5, 0.25, 0.0, 0.75, 0.5]);
+        // A session longer than usual has nothing left; a daily bar never has.
+        assert_eq!(session_left(&[0, 0], 1), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn rows_give_back_what_was_put_in_whatever_their_length() {
+        let mut bars = random_walk_table(1, 4, 5, 1, 7).symbols.remove(0).bars;
+        // Halves of a price can look like anything, numbers that are none among it.
+        bars.close[3] = f64::from_bits(0x7ff0_0001_7fa0_0001);
+        bars.open[4] = -0.0;
+        for n_features in [0, 1, 10, 11, 12, 27, 59] {
+            let feature = |row: usize, feature_idx: usize| (row * 100 + feature_idx) as f32;
+            let rows = Rows::new(&bars, 5, n_features, feature);
+            assert_eq!(rows.len(), 20);
+            for row in 0..20 {
+                let (features, bar) = rows.at(row);
+                assert!(features.iter().enumerate().all(|(idx, &value)| value == feature(row, idx)));
+                assert_eq!(features.len(), n_features);
+                assert_eq!(bar.open.to_bits(), bars.open[row].to_bits());
+                assert_eq!(bar.close.to_bits(), bars.close[row].to_bits());
+                assert_eq!(bar.ends_session, row % 5 == 4);
+                assert_eq!(bar.session_left, 1.0 - (row % 5 + 1) as f32 / 5.0);
+                assert_eq!(rows.row(row).as_ptr().addr() % 64, 0, "a row begins with a line");
+            }
+        }
+    }
+}
