@@ -77,7 +77,7 @@ class Transport(Place):
                 self.assertTrue(env.observation_space.contains(observations))
                 self.assertEqual(infos, {})
                 self.assert_same(transcript(other, 40, first=17), then)
-        with self.assertRaisesRegex(envpool_client.Refused, "seed 4"):
-            self.env(**{**made, "seed": 5}).restore(snapshot)
+        with self.assertRaisesRegex(envpool_client.Refused, "n_envs 6"):
+            self.env(**{**made, "num_envs": 5}).restore(snapshot)
         with self.assertRaisesRegex(envpool_client.Refused, "no whole snapshot"):
             env.restore(snapshot[:-1])

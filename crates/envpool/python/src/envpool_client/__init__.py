@@ -8,12 +8,15 @@ specification  what a server says that it serves
 channel        the byte stream and the process at its other end; every wait has an end
 memory         memory that the server shares with us
 connection     the handshake, and sessions on one connection
+arrays         actions and infos as arrays
 vector_env     `VectorEnv`, a `gymnasium.vector.VectorEnv`
+async_env      `AsyncEnv`: some environments step while the policy looks at others
 statistics     trades and figures out of a trace
 evaluate       `evaluate`, a policy over the held-out days
 sb3            `Sb3VecEnv` for Stable-Baselines3; imported only when asked for
 """
 
+from .async_env import AsyncEnv
 from .connection import Connection, Session
 from .errors import EnvpoolError, NotReached, ProtocolError, Refused, ServerGone, ServerTimeout
 from .evaluate import Evaluation, evaluate
@@ -21,6 +24,7 @@ from .specification import Specification
 from .vector_env import VectorEnv
 
 __all__ = [
+    "AsyncEnv",
     "Connection",
     "EnvpoolError",
     "Evaluation",

@@ -19,6 +19,8 @@ from .errors import NotReached, ServerGone, ServerTimeout
 _EXIT_LIMIT_SECONDS = 2.0
 """How long a server that was told to go may take before it is killed."""
 _PIPE_BYTES = 1 << 20
+_MAX_EARLY_BYTES = 1 << 30
+"""The most that is kept of answers that come early."""
 
 
 class Channel:
@@ -37,6 +39,15 @@ class Channel:
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(reader, select.POLLIN)
         self._writable.register(writer, select.POLLOUT)
+        # Where several requests are in flight, a server may wait for its answers to be read before it reads on. What
+        # comes while a request is being written is therefore read at once, and kept here.
+        self._early = bytearray()
+        self._either = select.poll()
+        self._either.register(reader, select.POLLIN)
+        if writer == reader:
+            self._either.modify(reader, select.POLLIN | select.POLLOUT)
+        else:
+            self._either.register(writer, select.POLLOUT)
 
     @classmethod
     def spawn(cls, command: Sequence[str | os.PathLike[str]], answer_timeout: float) -> Channel:
@@ -104,7 +115,7 @@ class Channel:
             try:
                 written = os.writev(self._writer, left)
             except BlockingIOError:
-                self._wait(self._writable, self._answer_timeout)
+                self._wait_while_reading()
                 continue
             except (BrokenPipeError, ConnectionResetError):
                 if even_if_gone:
@@ -119,7 +130,10 @@ class Channel:
         """Fills `view`."""
         self._check_open()
         limit = self._answer_timeout if timeout is None else timeout
-        filled = 0
+        filled = min(len(self._early), len(view))
+        if filled:
+            view[:filled] = self._early[:filled]
+            del self._early[:filled]
         while filled < len(view):
             self._wait(self._readable, limit)
             try:
@@ -135,6 +149,10 @@ class Channel:
     def receive_with_descriptors_into(self, view: memoryview) -> list[int]:
         """Fills `view`, and gives the descriptors that come with it: only over a socket."""
         self._check_open()
+        if self._early:
+            # Not what is asked for, and without descriptors.
+            self.receive_into(view)
+            return []
         stream = socket.socket(fileno=self._reader)
         descriptors: list[int] = []
         filled = 0
@@ -163,6 +181,21 @@ class Channel:
     def close(self) -> None:
         """Closes the stream, and waits for a server of ours to end; kills it if it does not."""
         self._end()
+
+    def _wait_while_reading(self) -> None:
+        """Waits until more can be written, or something was read."""
+        if len(self._early) >= _MAX_EARLY_BYTES:
+            self._wait(self._writable, self._answer_timeout)
+            return
+        self._wait(self._either, self._answer_timeout)
+        try:
+            came = os.read(self._reader, 1 << 16)
+        except (BlockingIOError, ConnectionResetError):
+            return
+        if not came:
+            # Its end is seen by whoever reads or writes next; until then there is nothing to wait for here.
+            self._wait(self._writable, self._answer_timeout)
+        self._early += came
 
     def _wait(self, poll: select.poll, seconds: float) -> None:
         if not poll.poll(math.ceil(seconds * 1000)):

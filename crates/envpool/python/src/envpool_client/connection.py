@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -13,8 +14,9 @@ import numpy.typing as npt
 
 from .channel import Channel
 from .errors import ProtocolError, Refused, ServerGone
-from .memory import SharedMemory, map_descriptors, map_files
+from .memory import SharedMemory, Slots, map_descriptors, map_files
 from .protocol import (
+    CAN_BATCH,
     CAN_MAP_DESCRIPTORS,
     CAN_MAP_FILES,
     ERROR_CODES,
@@ -59,10 +61,12 @@ class Connection:
         else:
             assert address is not None
             self.channel = Channel.connect(address, connect_timeout, answer_timeout)
-        self._capabilities = 0
+        self._capabilities = CAN_BATCH
         if shared_memory:
-            self._capabilities = CAN_MAP_FILES if command is not None else CAN_MAP_DESCRIPTORS
-        self._in_exchange = False
+            self._capabilities |= CAN_MAP_FILES if command is not None else CAN_MAP_DESCRIPTORS
+        self._n_due = 0
+        # Whether a request or an answer has gone or come in part; for good, if an error stopped it.
+        self._is_cut = False
         self._next_session = 1
         self._header = bytearray(HEADER_BYTES)
         try:
@@ -90,42 +94,46 @@ class Connection:
     def open(self, request: Open, *, copy: bool = True) -> Session:
         """Opens a session. It must be reset before it is stepped."""
         number = self._next_session
-        self.send(Kind.OPEN, number, request.encode())
+        self.send(Kind.OPEN, number, request.encode(self._capabilities))
         descriptors: list[int] = []
         by_descriptors = self._capabilities & CAN_MAP_DESCRIPTORS != 0
         reader = Reader(self._receive_control(Kind.OPENED, descriptors=descriptors if by_descriptors else None),
                         self.peer)
-        layout = SlabLayout(reader.unsigned(4), reader.unsigned(4), reader.unsigned(4), bool(reader.unsigned(1)))
+        shapes = (reader.unsigned(4), reader.unsigned(4), reader.unsigned(4), bool(reader.unsigned(1)))
         sharing = reader.unsigned(4)
         paths = (reader.string(), reader.string()) if sharing == 1 else None
         reader.end()
         asked = (request.n_envs, self.specification.observation_len, len(self.specification.cost_kinds),
                  request.trace)
-        if (layout.n_envs, layout.obs_len, layout.n_cost_kinds, layout.has_trace) != asked:
+        if shapes != asked:
             raise ProtocolError(f"{self.peer} opened a session of other shapes than asked for")
         self._next_session += 1
+        layout = SlabLayout(*asked, n_rows=request.n_rows, is_partial=request.is_partial)
         shared = None
+        slots = Slots(4 * layout.n_rows * (self.specification.values_per_action + request.is_partial),
+                      layout.total_bytes, request.max_in_flight, request.is_partial)
         if sharing:
-            n_values = layout.n_envs * self.specification.values_per_action
-            shared = (map_files(*paths, n_values, layout.max_bytes) if paths
-                      else map_descriptors(descriptors, n_values, layout.max_bytes))
+            shared = map_files(*paths, slots) if paths else map_descriptors(descriptors, slots)
             self.send(Kind.MAP, number, bytes([shared is not None]))
             self.receive_nothing(Kind.MAPPED, number)
-        return Session(self, number, layout, copy, shared)
+        return Session(self, number, layout, slots.n_slots, copy, shared)
 
-    def send(self, kind: Kind, session: int, body: bytes | memoryview = b"") -> None:
-        """Sends one request; its answer must be received before the next."""
-        if self._in_exchange and not self.channel.closed:
+    def send(self, kind: Kind, session: int, *parts: bytes | memoryview, n_due: int = 0) -> None:
+        """Sends one request, while `n_due` answers to others are due, which will come first."""
+        if (self._is_cut or self._n_due != n_due) and not self.channel.closed:
             raise ServerGone(
                 f"the last exchange with {self.peer} was cut short, so its answer is still due; "
                 "close this connection and open another"
             )
-        self._in_exchange = True
-        self.channel.send(encode_header(kind, session, len(body)), body)
+        self._is_cut = True
+        self.channel.send(encode_header(kind, session, sum(map(len, parts))), *parts)
+        self._n_due += 1
+        self._is_cut = False
 
     def receive_header(self, due: Kind, session: int, timeout: float | None = None,
                        descriptors: list[int] | None = None) -> int:
         """The length of the answer that is due; a refusal is raised. What comes with it is put into `descriptors`."""
+        self._is_cut = True
         if descriptors is None:
             self.channel.receive_into(memoryview(self._header), timeout)
         else:
@@ -150,13 +158,14 @@ class Connection:
 
     def end_exchange(self) -> None:
         """The answer has come whole."""
-        self._in_exchange = False
+        self._n_due -= 1
+        self._is_cut = False
 
     def receive_nothing(self, due: Kind, session: int) -> None:
         """An answer without a body."""
         if self.receive_header(due, session) != 0:
             raise ProtocolError(f"{self.peer} sent {due.name} with a body")
-        self._in_exchange = False
+        self.end_exchange()
 
     def receive_bytes(self, due: Kind, session: int, most: int) -> bytes:
         """An answer that is kept as it is."""
@@ -171,7 +180,7 @@ class Connection:
 
     def _greet(self) -> None:
         hello = encode_hello(_CLIENT, self._capabilities)
-        self._in_exchange = True
+        self._n_due += 1
         # A server that takes no more clients says so without listening, and hangs up.
         self.channel.send(encode_header(Kind.HELLO, 0, len(hello)), hello, even_if_gone=True)
 
@@ -185,7 +194,7 @@ class Connection:
             raise ProtocolError(f"{self.peer} sent a control message of {length} bytes")
         body = bytearray(length)
         self.channel.receive_into(memoryview(body))
-        self._in_exchange = False
+        self.end_exchange()
         return bytes(body)
 
     def __enter__(self) -> Connection:
@@ -197,29 +206,57 @@ class Connection:
 
 
 class Session:
-    """A batch of environments on a connection."""
+    """A batch of environments on a connection; with partial batches each request names some of them, and up to
+    `max_in_flight` of them may be without an answer. Answers come in the order of the requests."""
 
-    def __init__(self, connection: Connection, number: int, layout: SlabLayout, copy: bool,
+    def __init__(self, connection: Connection, number: int, layout: SlabLayout, max_in_flight: int, copy: bool,
                  shared: SharedMemory | None) -> None:
-        self.connection, self.number, self.layout = connection, number, layout
+        self.connection, self.number, self.layout, self.max_in_flight = connection, number, layout, max_in_flight
         self._shared = shared
         self._head, self._record = layout.head(), layout.record()
-        self._max_bytes = self._head.itemsize + layout.n_envs * self._record.itemsize
+        self._max_bytes = layout.max_bytes
         self._buffers = _Buffers(self._max_bytes, kept=_KEPT_BUFFERS) if copy else None
         self._own = None if copy or shared else np.empty(self._max_bytes, np.uint8)
+        self._n_turns = 0
+        # Where the answers to the requests in flight will lie, the oldest first.
+        self._in_flight: deque[int] = deque()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have been sent whose answers have not been received."""
+        return len(self._in_flight)
 
     def reset(self, mask: npt.NDArray[np.bool_] | None = None) -> Slab:
         """New episodes where `mask` is true, or everywhere."""
-        body = b"" if mask is None else np.ascontiguousarray(mask, np.uint8).tobytes()
-        self.connection.send(Kind.RESET, self.number, body)
-        return self._receive()
+        self.send_whole_reset(mask)
+        return self.receive()
 
-    def send(self, actions: npt.NDArray[Any]) -> None:
-        """Sends actions without waiting: contiguous little-endian i4, or f4 for a box."""
-        body = actions.data.cast("B")
-        if self._shared is not None and self._shared.write_actions(body):
-            body = memoryview(b"")
-        self.connection.send(Kind.STEP, self.number, body)
+    def send_whole_reset(self, mask: npt.NDArray[np.bool_] | None = None) -> None:
+        """`reset` without waiting."""
+        self._send(Kind.RESET, b"" if mask is None else np.ascontiguousarray(mask, np.uint8).tobytes())
+
+    def send_reset(self, env_id: npt.NDArray[np.uint32], mask: npt.NDArray[np.bool_] | None = None) -> None:
+        """Asks for new episodes of the environments `env_id`, ascending, where `mask` is true, and to see all of them;
+        without waiting."""
+        masked = b"" if mask is None else np.ascontiguousarray(mask, np.uint8).tobytes()
+        self._send(Kind.RESET, env_id.astype("<u4").tobytes(), masked)
+
+    def send(self, actions: npt.NDArray[Any], env_id: npt.NDArray[np.uint32] | None = None) -> None:
+        """Sends actions without waiting: contiguous little-endian i4, or f4 for a box; with partial batches those of the
+        environments `env_id`, ascending."""
+        parts = [actions.data.cast("B")]
+        if env_id is not None:
+            parts.insert(0, np.ascontiguousarray(env_id, "<u4").data.cast("B"))
+        slot = self._n_turns % self.max_in_flight
+        if self._shared is not None and self._shared.write_request(slot, *parts):
+            parts = []
+        self._send(Kind.STEP, *parts)
+
+    def _send(self, kind: Kind, *parts: bytes | memoryview) -> None:
+        n_due = len(self._in_flight) if self.layout.is_partial else 0
+        self.connection.send(kind, self.number, *parts, n_due=n_due)
+        self._in_flight.append(self._n_turns % self.max_in_flight)
+        self._n_turns += 1
 
     @property
     def is_shared(self) -> bool:
@@ -227,8 +264,24 @@ class Session:
         return self._shared is not None
 
     def receive(self) -> Slab:
-        """What the actions that were sent have brought."""
-        return self._receive()
+        """What the oldest request without an answer has brought."""
+        connection = self.connection
+        if not self._in_flight:
+            raise ValueError("nothing is in flight, so nothing can be received: send actions, or reset, first")
+        slot = self._in_flight.popleft()
+        length = connection.receive_header(Kind.SLAB, self.number)
+        if length == 0 and self._shared is not None:
+            connection.end_exchange()
+            return self._read_shared(self._shared.slab(slot))
+        if not self._head.itemsize <= length <= self._max_bytes:
+            raise ProtocolError(f"{connection.peer} sent a slab of {length} bytes")
+        if self._buffers is not None:
+            buffer = self._buffers.take()[:length]
+        else:
+            assert self._own is not None
+            buffer = self._own[:length]
+        connection.receive_slab_into(buffer.data)
+        return Slab(self.layout, self._head, self._record, buffer, connection.peer)
 
     def snapshot(self) -> bytes:
         """The session's whole state, for `restore` of a session that was opened in the same way on a server that
@@ -240,30 +293,13 @@ class Session:
         """Goes back to where the session was when `snapshot` was taken, and what its last exchange had brought."""
         if len(snapshot) > self.layout.max_snapshot_bytes:
             raise ValueError(f"a snapshot of {len(snapshot)} bytes, where {self.layout.max_snapshot_bytes} are the most")
-        self.connection.send(Kind.RESTORE, self.number, snapshot)
-        return self._receive()
+        self._send(Kind.RESTORE, snapshot)
+        return self.receive()
 
     def close(self) -> None:
         """Frees the session."""
         self.connection.send(Kind.CLOSE, self.number)
         self.connection.receive_nothing(Kind.CLOSED, self.number)
-
-    def _receive(self) -> Slab:
-        connection = self.connection
-        length = connection.receive_header(Kind.SLAB, self.number)
-        if length == 0 and self._shared is not None:
-            connection.end_exchange()
-            return self._read_shared(self._shared.slab)
-        if not self._head.itemsize <= length <= self._max_bytes:
-            raise ProtocolError(f"{connection.peer} sent a slab of {length} bytes")
-        if self._buffers is not None:
-            buffer = self._buffers.take()[:length]
-        else:
-            assert self._own is not None
-            buffer = self._own[:length]
-        connection.receive_slab_into(buffer.data)
-        return Slab(self.layout, self._head, self._record, buffer, connection.peer)
-
 
     def _read_shared(self, shared: npt.NDArray[np.uint8]) -> Slab:
         n_finished = int(shared[: self._head.itemsize].view(self._head)[0]["n_finished"])

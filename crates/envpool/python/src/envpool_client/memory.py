@@ -11,46 +11,83 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 ACTIONS_AT = 512
 """Where the actions begin; what stands before them is for clients with atomics."""
+_LINE = 64
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How large requests and slabs are, and of how many the memory has room."""
+
+    request_bytes: int
+    """What a request takes: the actions, and before them the numbers of their environments where it names some."""
+    slab_bytes: int
+    n_slots: int
+    is_partial: bool
+
+    @property
+    def stride(self) -> int:
+        """From one request to the next."""
+        return _LINE + -(-self.request_bytes // _LINE) * _LINE
+
+    @property
+    def exchange_bytes(self) -> int:
+        """All that a client may write."""
+        if self.is_partial:
+            return ACTIONS_AT + self.n_slots * self.stride
+        return ACTIONS_AT + -(-self.request_bytes // 8) * 8
+
+    def request_at(self, slot: int) -> int:
+        """Where a request begins."""
+        return ACTIONS_AT + slot * self.stride + _LINE if self.is_partial else ACTIONS_AT
 
 
 class SharedMemory:
     """The two pieces of memory that a server offered, mapped."""
 
-    def __init__(self, exchange: int, slab: int, n_action_values: int, slab_bytes: int) -> None:
-        written = mmap.mmap(exchange, ACTIONS_AT + -(-4 * n_action_values // 8) * 8, access=mmap.ACCESS_WRITE)
-        read = mmap.mmap(slab, slab_bytes, access=mmap.ACCESS_READ)
-        self._actions = np.frombuffer(written, np.uint8, 4 * n_action_values, ACTIONS_AT)
-        self.slab: npt.NDArray[np.uint8] = np.frombuffer(read, np.uint8)
-        """What the server writes; read-only."""
+    def __init__(self, exchange: int, slab: int, slots: Slots) -> None:
+        written = mmap.mmap(exchange, slots.exchange_bytes, access=mmap.ACCESS_WRITE)
+        read = mmap.mmap(slab, slots.n_slots * slots.slab_bytes, access=mmap.ACCESS_READ)
+        self._written: npt.NDArray[np.uint8] = np.frombuffer(written, np.uint8)
+        self._read: npt.NDArray[np.uint8] = np.frombuffer(read, np.uint8)
+        self._slots = slots
 
-    def write_actions(self, actions: memoryview) -> bool:
-        """Puts actions where the server reads them, if they are as many as there must be."""
-        if len(actions) != len(self._actions):
+    def slab(self, slot: int) -> npt.NDArray[np.uint8]:
+        """What the server writes; read-only."""
+        size = self._slots.slab_bytes
+        return self._read[slot * size : (slot + 1) * size]
+
+    def write_request(self, slot: int, *parts: memoryview) -> bool:
+        """Puts a request where the server reads it, if it has as many bytes as there must be."""
+        if sum(map(len, parts)) != self._slots.request_bytes:
             return False
-        self._actions[:] = np.frombuffer(actions, np.uint8)
+        at = self._slots.request_at(slot)
+        for part in parts:
+            self._written[at : at + len(part)] = np.frombuffer(part, np.uint8)
+            at += len(part)
         return True
 
 
-def map_files(exchange: str, slab: str, n_action_values: int, slab_bytes: int) -> SharedMemory | None:
+def map_files(exchange: str, slab: str, slots: Slots) -> SharedMemory | None:
     """Maps files of this user's own; nothing if they are not to be had here, as in another container."""
     with contextlib.suppress(OSError, ValueError), _opened(exchange, os.O_RDWR) as first, \
             _opened(slab, os.O_RDONLY) as second:
-        return SharedMemory(first, second, n_action_values, slab_bytes)
+        return SharedMemory(first, second, slots)
     return None
 
 
-def map_descriptors(descriptors: list[int], n_action_values: int, slab_bytes: int) -> SharedMemory | None:
+def map_descriptors(descriptors: list[int], slots: Slots) -> SharedMemory | None:
     """Maps what came over the socket, and closes it; nothing if it is not what it should be."""
     try:
         if len(descriptors) != 2 or not all(map(_keeps_its_size, descriptors)):
             return None
-        return SharedMemory(*descriptors, n_action_values, slab_bytes)
+        return SharedMemory(*descriptors, slots)
     except (OSError, ValueError):
         return None
     finally:

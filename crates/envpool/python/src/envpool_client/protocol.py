@@ -77,6 +77,7 @@ def decode_header(header: bytes | bytearray | memoryview, peer: str) -> tuple[Ki
 
 CAN_MAP_FILES = 1
 CAN_MAP_DESCRIPTORS = 2
+CAN_BATCH = 8
 
 
 def encode_hello(client: str, capabilities: int) -> bytes:
@@ -98,9 +99,30 @@ class Open:
     trace: bool = False
     liquidate_at_end: bool = False
     hold_account: bool = False
+    batch: int = 0
+    """How many environments a request names and its answer describes; 0, or `n_envs`, for all of them."""
 
-    def encode(self) -> bytes:
-        """The message's bytes; a value that has none is a `ValueError` that names it."""
+    @property
+    def is_partial(self) -> bool:
+        """Whether a request names some of the environments, and not all."""
+        return self.batch not in (0, self.n_envs)
+
+    @property
+    def n_rows(self) -> int:
+        """How many environments an answer describes."""
+        return self.batch or self.n_envs
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many requests may be in flight at once."""
+        return max(self.n_envs // max(self.n_rows, 1), 1)
+
+    def encode(self, capabilities: int) -> bytes:
+        """The message's bytes between sides that have agreed on `capabilities`; a value that has none is a `ValueError`
+        that names it."""
+        if self.is_partial and not capabilities & CAN_BATCH:
+            raise ValueError("a server without partial batches (install both from one release)")
+        batch = _unsigned("batch_size", self.batch, 32)
         return b"".join((
             _unsigned("num_envs", self.n_envs, 32),
             _unsigned("seed", self.seed, 64),
@@ -109,6 +131,7 @@ class Open:
             self._encode_episode(),
             struct.pack("<I3B", _index("autoreset", self.autoreset, ("same-step", "disabled", "next-step")), self.trace,
                         self.liquidate_at_end, self.hold_account),
+            batch if capabilities & CAN_BATCH else b"",
         ))
 
     def _encode_range(self) -> bytes:
@@ -140,6 +163,13 @@ def _index(name: str, value: str, choices: tuple[str, ...]) -> int:
     if value not in choices:
         raise ValueError(f"{name}={value!r}: say one of {', '.join(map(repr, choices))}")
     return choices.index(value)
+
+
+def snapshot_seed(snapshot: bytes) -> int | None:
+    """The seed of the session that a snapshot is of; none if these bytes are no snapshot of this release."""
+    if len(snapshot) < 16 or snapshot[:8] != b"ENVSNAP2":
+        return None
+    return int.from_bytes(snapshot[8:16], "little")
 
 
 class Reader:
@@ -187,11 +217,20 @@ class SlabLayout:
     obs_len: int
     n_cost_kinds: int
     has_trace: bool
+    n_rows: int
+    """Environments that a slab describes."""
+    is_partial: bool = False
+    """Whether these are some of the session's, whose numbers the slab has too."""
 
     @property
     def max_bytes(self) -> int:
         """The largest slab."""
-        return self.head().itemsize + self.n_envs * self.record().itemsize
+        return self.head().itemsize + self.n_rows * self.record().itemsize
+
+    @property
+    def total_bytes(self) -> int:
+        """What a slab takes in shared memory."""
+        return -(-self.max_bytes // 64) * 64
 
     @property
     def max_snapshot_bytes(self) -> int:
@@ -200,13 +239,15 @@ class SlabLayout:
 
     def head(self) -> np.dtype[np.void]:
         """The part of fixed length: sections at multiples of 64 bytes, up to the first finished record."""
-        n = self.n_envs
+        n = self.n_rows
         fields: list[tuple[str, str, tuple[int, ...]]] = [
             ("observations", "<f4", (n, self.obs_len)),
             ("rewards", "<f4", (n,)),
             ("terminated", "u1", (n,)),
             ("truncated", "u1", (n,)),
         ]
+        if self.is_partial:
+            fields.append(("env_id", "<u4", (n,)))
         if self.has_trace:
             fields.append(("trace", "<f8", (n * (len(TRACE_COLUMNS) + self.n_cost_kinds),)))
         fields.append(("n_finished", "<u8", ()))
@@ -242,7 +283,7 @@ class SlabLayout:
 class Slab:
     """What one exchange brought: views into its buffer, checked, nothing copied."""
 
-    __slots__ = ("finished", "observations", "rewards", "terminated", "trace", "trace_costs", "truncated")
+    __slots__ = ("env_id", "finished", "observations", "rewards", "terminated", "trace", "trace_costs", "truncated")
 
     observations: npt.NDArray[np.float32]
     rewards: npt.NDArray[np.float32]
@@ -250,6 +291,8 @@ class Slab:
     truncated: npt.NDArray[np.bool_]
     finished: npt.NDArray[np.void]
     """The episodes that ended in this step, a structured array."""
+    env_id: npt.NDArray[np.uint32] | None
+    """Which environments these are, ascending; none where they are all of the session's."""
     trace: npt.NDArray[np.float64] | None
     """`TRACE_COLUMNS` × environments."""
     trace_costs: npt.NDArray[np.float64] | None
@@ -257,14 +300,20 @@ class Slab:
 
     def __init__(self, layout: SlabLayout, head: np.dtype[np.void], record: np.dtype[np.void],
                  buffer: npt.NDArray[np.uint8], peer: str) -> None:
-        n, received = layout.n_envs, len(buffer)
+        n, received = layout.n_rows, len(buffer)
         sections = buffer[: head.itemsize].view(head)[0]
         n_finished = int(sections["n_finished"])
         if n_finished > n or received != head.itemsize + n_finished * record.itemsize:
             raise ProtocolError(f"{peer} sent a slab of {received} bytes with {n_finished} finished episodes")
         self.finished = buffer[head.itemsize :].view(record)
-        if n_finished and int(self.finished["env"].max()) >= n:
+        if n_finished and int(self.finished["env"].max()) >= layout.n_envs:
             raise ProtocolError(f"{peer} sent a finished episode of environment {self.finished['env'].max()}")
+        self.env_id = sections["env_id"] if layout.is_partial else None
+        if self.env_id is not None:
+            if np.any(self.env_id[:-1] >= self.env_id[1:]) or int(self.env_id[-1]) >= layout.n_envs:
+                raise ProtocolError(f"{peer} sent a slab of environments that are not open, or not in order")
+            if n_finished and not np.isin(self.finished["env"], self.env_id).all():
+                raise ProtocolError(f"{peer} sent a finished episode of an environment that the slab is not about")
         ends = (sections["terminated"], sections["truncated"])
         # A byte other than 0 and 1 is no boolean, and numpy would not say so.
         if max(int(end.max(initial=0)) for end in ends) > 1:

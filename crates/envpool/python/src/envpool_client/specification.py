@@ -27,6 +27,8 @@ class Specification:
     """What each discrete action means as a target position; empty where it means none."""
     seed: int
     max_envs: int
+    batch: int
+    """Environments in one exchange, by default of clients that can take parts of a session; 0 for all of them."""
     cost_kinds: tuple[str, ...]
     market: dict[str, Any] | None
     """Symbols, calendar, days, scaler, rules and provenance; none for environments with a known answer."""
@@ -48,6 +50,7 @@ class Specification:
                 levels=tuple(action.get("levels", ())),
                 seed=int(document["seed"]),
                 max_envs=int(document["max_envs"]),
+                batch=int(document.get("batch", 0)),
                 cost_kinds=tuple(document.get("cost_kinds", ())),
                 market=document.get("market"),
                 document=document,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,20 +13,16 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from .connection import Connection
-from .protocol import TRACE_COLUMNS, AutoresetName, Episode, Open, Range, Slab, Start
+from .arrays import AUTORESET, as_sent, infos
+from .connection import Connection, Session
+from .errors import EnvpoolError
+from .protocol import TRACE_COLUMNS, Episode, Open, Range, Slab, Start, snapshot_seed
 from .specification import Specification
 
 Step = tuple[
     npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
 ]
 _ANY_DAYS = ("train", "random", "default", False)
-_AUTORESET: dict[AutoresetMode, AutoresetName] = {
-    AutoresetMode.SAME_STEP: "same-step",
-    AutoresetMode.NEXT_STEP: "next-step",
-    AutoresetMode.DISABLED: "disabled",
-}
-_STATISTICS = ("episode_return", "final_equity", "turnover", "max_drawdown", "trades", "costs")
 
 
 class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any]]):
@@ -68,7 +65,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         self._mode = AutoresetMode(autoreset_mode)
         self._copy = copy
         self.connection = Connection(
-            _with_envs(command, num_envs), address, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
+            with_envs(command, num_envs), address, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
             shared_memory=shared_memory,
         )
         try:
@@ -79,7 +76,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
                 range=range,
                 start=start,
                 episode=episode,
-                autoreset=_AUTORESET[self._mode],
+                autoreset=AUTORESET[self._mode],
                 trace=trace,
                 liquidate_at_end=liquidate_at_end,
             )
@@ -97,8 +94,6 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         self.num_envs = self._open.n_envs
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._action_shape = self.action_space.shape
-        self._action_type = np.dtype("<i4" if self._is_discrete else "<f4")
         self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
         self._is_new = True
         self._slab: Slab | None = None
@@ -151,48 +146,30 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Sends actions, so that this program can do other work while the server steps."""
-        self._session.send(self._as_sent(actions))
+        self._session.send(as_sent(actions, self.single_action_space, self.num_envs))
 
     def step_wait(self) -> Step:
         """What the actions of `step_async` have brought."""
         slab = self._slab = self._session.receive()
-        return slab.observations, slab.rewards, slab.terminated, slab.truncated, self._infos(slab.finished)
+        ended = infos(slab.finished, slab.finished["env"], self.num_envs, self._mode)
+        return slab.observations, slab.rewards, slab.terminated, slab.truncated, ended
 
     def snapshot(self) -> bytes:
         """The whole state of all environments, for `restore` here or in another `VectorEnv` that was made in the same
-        way, of a server that serves the same."""
+        way but for its seed, of a server that serves the same."""
         return self._session.snapshot()
 
     def restore(self, snapshot: bytes) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
-        """Goes back to where `snapshot` was taken, and gives the observations of that moment."""
-        self._slab = self._session.restore(snapshot)
+        """Goes back to where `snapshot` was taken, and gives the observations of that moment. Where that was with
+        another seed (given to `reset`, or at the making), it is this one's from now on."""
+        self._session, self._open, self._slab = restored(self.connection, self._session, self._open, snapshot,
+                                                         self._copy)
         self._is_new = False
         return self._slab.observations, {}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the session, and the server if it was started for it."""
         self.connection.close()
-
-    @property
-    def _is_discrete(self) -> bool:
-        return isinstance(self.single_action_space, gym.spaces.Discrete)
-
-    def _as_sent(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        given = np.asarray(actions)
-        if given.shape != self._action_shape:
-            raise ValueError(
-                f"actions of shape {given.shape}, where {self._action_shape} are due: one for each environment"
-            )
-        if given.dtype == self._action_type and given.flags.c_contiguous:
-            return given
-        if self._is_discrete and given.dtype.kind not in "iub":
-            raise ValueError(f"actions of type {given.dtype}: the action space is {self.single_action_space}, "
-                             "so send whole numbers")
-        sent = np.ascontiguousarray(given, self._action_type)
-        if self._is_discrete and not np.array_equal(sent, given):
-            env = int(np.argmax(sent != given))
-            raise ValueError(f"environment {env}: action {given[env]} is not in {self.single_action_space}")
-        return sent
 
     def _reset_mask(self, seed: int | None, options: dict[str, Any] | None) -> npt.NDArray[np.bool_] | None:
         unknown = sorted(set(options or ()) - {"reset_mask"})
@@ -215,28 +192,28 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         self._open = Open(**{**self._open.__dict__, "seed": seed})
         self._session = self.connection.open(self._open, copy=self._copy)
 
-    def _infos(self, finished: npt.NDArray[np.void]) -> dict[str, Any]:
-        if not len(finished):
-            return {}
-        envs = finished["env"]
-        mask = np.zeros(self.num_envs, np.bool_)
-        mask[envs] = True
-        statistics: dict[str, Any] = {}
-        for name, column in (("episode_length", finished["length"].astype(np.int64)),
-                             *((name, finished[name]) for name in _STATISTICS)):
-            values = np.zeros((self.num_envs, *column.shape[1:]), column.dtype)
-            values[envs] = column
-            statistics[name], statistics[f"_{name}"] = values, mask
-        if self._mode is not AutoresetMode.SAME_STEP:
-            return statistics
-        final_obs = np.full(self.num_envs, None, dtype=object)
-        # Copied, so that one observation that is kept does not keep a whole slab.
-        for env, row in zip(envs.tolist(), finished["final_obs"].copy()):
-            final_obs[env] = row
-        return {"final_obs": final_obs, "_final_obs": mask, "final_info": statistics, "_final_info": mask}
+
+def restored(connection: Connection, session: Session, opened: Open, snapshot: bytes,
+             copy: bool) -> tuple[Session, Open, Slab]:
+    """A session that goes on where `snapshot` was taken, what it was opened with, and what its last exchange had
+    brought: `session` itself, or one with the snapshot's seed in its place. An error leaves `session` as it was."""
+    seed = snapshot_seed(snapshot)
+    if seed is None or seed == opened.seed:
+        return session, opened, session.restore(snapshot)
+    # Only the seed is another, so what was allowed before is allowed again.
+    opened = Open(**{**opened.__dict__, "seed": seed})
+    other = connection.open(opened, copy=copy)
+    try:
+        slab = other.restore(snapshot)
+    except (EnvpoolError, ValueError):
+        with contextlib.suppress(EnvpoolError):
+            other.close()
+        raise
+    session.close()
+    return other, opened, slab
 
 
-def _with_envs(
+def with_envs(
     command: Sequence[str | os.PathLike[str]] | None, num_envs: int | None
 ) -> Sequence[str | os.PathLike[str]] | None:
     """A command that allows `num_envs`, unless it says itself how many are allowed."""
