@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pipe_tests::{Place, Run, bin};
+use pipe_tests::{Place, Run, bin, left};
 use serde_json::Value;
 
 /// Rows of a CSV file, as the named columns.
@@ -64,8 +64,7 @@ fn validation_days_choose_the_policy_that_is_judged() {
         .succeeds()
         .stdout;
     let latest = format!("{out}/latest");
-    let text = fs::read_to_string(format!("{latest}/report.json")).expect("a report");
-    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let report = left::report(latest.as_ref());
 
     // The one with the highest score was judged, is kept, and is what `best` and the run stand for.
     let scores = report["validation"]["scores"].as_array().expect("scores");
@@ -89,7 +88,5 @@ fn validation_days_choose_the_policy_that_is_judged() {
     let judged = place.text("judged");
     let again = ["eval", "--checkpoint", &latest, "--out", &judged];
     Run::new("train").args(again).args(server.iter().copied()).succeeds();
-    let text = fs::read_to_string(format!("{judged}/report.json")).expect("a report");
-    let second: Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(second["policy"], report["policy"]);
+    assert_eq!(left::report(judged.as_ref())["policy"], report["policy"]);
 }

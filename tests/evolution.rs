@@ -1,42 +1,12 @@
 //! `train openes`, `cem` and `ars` from outside: equal bits for any number of threads, whatever is kept in memory,
 //! and through interruptions; what is refused.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use pipe_tests::left::{assert_same_bits, metrics, newest_checkpoint};
 use pipe_tests::{Place, Run, bin, until};
 use rustix::process::Signal;
-use serde_json::{Map, Value};
-
-/// The lines of `metrics.jsonl` without what a clock says.
-fn metrics(run: &Path) -> Vec<Map<String, Value>> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    let line = |line: &str| {
-        let mut line: Map<String, Value> = serde_json::from_str(line).ok()?;
-        let is_clock = |key: &str| {
-            key == "seconds"
-                || key == "charts/SPS"
-                || key.ends_with("_per_second")
-                || key.starts_with("time/")
-        };
-        line.retain(|key, _| !is_clock(key));
-        Some(line)
-    };
-    text.lines().filter_map(line).collect()
-}
-
-fn newest(run: &Path) -> PathBuf {
-    let steps = fs::read_dir(run.join("checkpoints")).expect("checkpoints").filter_map(|entry| {
-        let path = entry.ok()?.path();
-        Some((path.file_name()?.to_str()?.parse::<u64>().ok()?, path))
-    });
-    steps.max().expect("a checkpoint").1
-}
-
-fn step_of(checkpoint: &Path) -> u64 {
-    checkpoint.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a step")
-}
 
 /// Trains on three threads without room for perturbations, interrupted twice, and on one thread with them kept
 /// and in one go, and compares what both left.
@@ -63,7 +33,7 @@ fn check_that_nothing_but_the_seed_matters(algorithm: &str, server: &[&str], own
     training.signal(Signal::KILL);
     training.wait(Duration::from_secs(20));
 
-    let timesteps = (step_of(&newest(&run)) + 2000).to_string();
+    let timesteps = (newest_checkpoint(&run).0 + 2000).to_string();
     let resume = [algorithm, "--quiet", "--timesteps", &timesteps, "--resume"];
     Run::new("train").args(resume).args([&run]).args(server).succeeds();
     Run::new("train")
@@ -72,15 +42,7 @@ fn check_that_nothing_but_the_seed_matters(algorithm: &str, server: &[&str], own
         .args(server)
         .succeeds();
     let [broken, whole] = [run, PathBuf::from(&whole).join("latest")];
-    let (found, expected) = (metrics(&broken), metrics(&whole));
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(&expected) {
-        assert_eq!(found, expected);
-    }
-    for file in ["policy.safetensors", "optimiser.safetensors", "environments.bin"] {
-        let bytes = |run: &Path| fs::read(newest(run).join(file)).expect("a file");
-        assert!(bytes(&broken) == bytes(&whole), "{algorithm}: {file} differs");
-    }
+    assert_same_bits(&broken, &whole);
 }
 
 #[test]

@@ -6,30 +6,30 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use pipe_tests::left::{assert_same_bits, checkpoints, metrics, newest_checkpoint};
 use pipe_tests::{Place, Run, bin, until};
 use random::{Purpose, Stream};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
 
 /// Trains on a known-answer environment and gives its metrics, a line a value.
-fn metrics_of(environment: &str, seed: u64, flags: &str) -> Vec<Value> {
+fn metrics_of(environment: &str, seed: u64, flags: &str) -> Vec<Map<String, Value>> {
     trained(&Place::new(), environment, seed, flags)
 }
 
-fn trained(place: &Place, environment: &str, seed: u64, flags: &str) -> Vec<Value> {
+fn trained(place: &Place, environment: &str, seed: u64, flags: &str) -> Vec<Map<String, Value>> {
     let (out, envpool, seed) = (place.text("runs"), bin("envpool").display().to_string(), seed.to_string());
     Run::new("train")
         .args(["ppo", "--quiet", "--out", &out, "--device", "cpu", "--seed", &seed])
         .words(flags)
         .args(["--", &envpool, "--envs", "256", "--env", environment])
         .succeeds();
-    let text = fs::read_to_string(format!("{out}/latest/metrics.jsonl")).expect("metrics");
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    metrics(&place.path("runs/latest"))
 }
 
-fn last_return(metrics: &[Value]) -> f64 {
-    let returns = metrics.iter().rev().filter_map(|line| line["charts/episodic_return"].as_f64());
-    returns.into_iter().next().expect("a return")
+fn last_return(metrics: &[Map<String, Value>]) -> f64 {
+    let mut returns = metrics.iter().rev().filter_map(|line| line.get("charts/episodic_return")?.as_f64());
+    returns.next().expect("a return")
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn cartpole_is_solved_within_300_000_steps_by_every_seed() {
         // The mean return of the last 100 episodes, at its best along the way.
         let best = metrics
             .iter()
-            .filter_map(|line| line["charts/episodic_return"].as_f64())
+            .filter_map(|line| line.get("charts/episodic_return")?.as_f64())
             .fold(f64::NEG_INFINITY, f64::max);
         println!("cartpole seed {seed}: best {best:.1}, last {:.1}", last_return(&metrics));
         assert!(best >= 475.0, "seed {seed}: {best}");
@@ -202,8 +202,7 @@ fn the_mean_reverting_market_is_traded_nearly_as_well_as_can_be() {
         // The last whole update of 8,192 steps that ends within 2,000,000.
         let flags = "--timesteps 1998848 --envs 256 --rollout 32 --minibatches 8 --learning-rate 1e-3..0";
         trained(&place, &format!("ou:rho=0.95,cost={cost}"), 1, flags);
-        let last = steps(&place.path("runs/latest/checkpoints")).max_by_key(|path| step_of(path));
-        let policy = PolicyNetwork::read(&last.expect("a checkpoint"));
+        let policy = PolicyNetwork::read(&newest_checkpoint(&place.path("runs/latest")).1);
         let ou = Ou::new(0.95, cost);
         let reached = ou.mean_reward(|x, position| policy.choice(&[x, position])) / ou.optimum();
         println!("ou at cost {cost}: the deterministic policy earns {:.2} % of the optimum", 100.0 * reached);
@@ -217,25 +216,17 @@ fn each_probe_is_learnt() {
     // The best return of an episode of each probe.
     for probe in 1..=5 {
         let metrics = metrics_of(&format!("probe:{probe}"), 1, flags);
-        let explained =
-            metrics.iter().rev().find_map(|line| line["losses/value_loss"].as_f64()).expect("a value loss");
+        let explained = metrics
+            .iter()
+            .rev()
+            .find_map(|line| line.get("losses/value_loss")?.as_f64())
+            .expect("a value loss");
         println!("probe {probe}: return {:.3}, value loss {explained:.5}", last_return(&metrics));
         assert!(explained < 0.05, "probe {probe}: the value is not learnt: {explained}");
         if probe >= 4 {
             assert!(last_return(&metrics) > 0.9, "probe {probe}: {}", last_return(&metrics));
         }
     }
-}
-
-/// The lines of `metrics.jsonl` without what a clock says.
-fn timeless(run: &Path) -> Vec<Map<String, Value>> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
-    let line = |line: &str| {
-        let mut line: Map<String, Value> = serde_json::from_str(line).expect("a line of JSON");
-        line.retain(|key, _| key != "seconds" && key != "charts/SPS" && !key.starts_with("time/"));
-        line
-    };
-    text.lines().map(line).collect()
 }
 
 #[test]
@@ -252,10 +243,10 @@ fn a_run_killed_at_fifty_moments_goes_on_and_comes_to_what_it_would_have_come_to
         .words(flags)
         .args(server)
         .start();
-    until("a checkpoint stands", || steps(&run.join("checkpoints")).next().is_some());
+    until("a checkpoint stands", || !checkpoints(&run).is_empty());
     let mut stream = Stream::new(1, Purpose::Test, 0, 0);
     let (mut furthest, mut went_on) = (0, 0);
-    let newest = || steps(&run.join("checkpoints")).map(|path| step_of(&path)).max().unwrap_or(0);
+    let newest = || checkpoints(&run).pop().map_or(0, |(step, _)| step);
     for round in 0..50 {
         // Half of them at any moment, perhaps before it has begun to go on; half after it has come further.
         if round % 2 == 0 {
@@ -284,22 +275,5 @@ fn a_run_killed_at_fifty_moments_goes_on_and_comes_to_what_it_would_have_come_to
         .args(server)
         .succeeds();
     let whole = PathBuf::from(&whole).join("latest");
-    assert!(
-        timeless(&run) == timeless(&whole),
-        "the killed run is another one than the one that ran through"
-    );
-    let policy = |run: &Path| fs::read(run.join("checkpoints").join(&timesteps).join("policy.safetensors"));
-    assert!(policy(&run).expect("a policy") == policy(&whole).expect("a policy"));
-}
-
-fn steps(checkpoints: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(checkpoints).ok().into_iter().flatten();
-    entries.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        path.file_name()?.to_str()?.parse::<u64>().ok().map(|_| path.clone())
-    })
-}
-
-fn step_of(checkpoint: &Path) -> u64 {
-    checkpoint.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a step")
+    assert_same_bits(&run, &whole);
 }

@@ -1,8 +1,6 @@
 //! Gates of the evolution strategies: learning without gradients reaches a known score. Run by `make gates`.
 
-use std::fs;
-
-use pipe_tests::{Place, Run, bin};
+use pipe_tests::{Place, Run, bin, left};
 use serde_json::Value;
 
 /// Evolves a policy with the default hyper-parameters, and gives its report.
@@ -13,8 +11,7 @@ fn report_of(algorithm: &str, environment: &str, timesteps: &str, seed: u64) -> 
         .args([algorithm, "--quiet", "--out", &out, "--timesteps", timesteps, "--seed", &seed, "--"])
         .args([&envpool, "--envs", "256", "--env", environment])
         .succeeds();
-    let text = fs::read_to_string(format!("{out}/latest/report.json")).expect("a report");
-    serde_json::from_str(&text).expect("JSON")
+    left::report(&place.path("runs/latest"))
 }
 
 /// The mean of a policy's evaluation episodes, thousands of them, of 500 steps at most.

@@ -1,15 +1,9 @@
 //! Several runs as one: `train ppo --seeds` and `--walk-forward`.
 
 use std::fs;
-use std::path::Path;
 
+use pipe_tests::left::report;
 use pipe_tests::{Place, Run, bin};
-use serde_json::Value;
-
-fn report(directory: &Path) -> Value {
-    let text = fs::read_to_string(directory.join("report.json")).expect("a report");
-    serde_json::from_str(&text).expect("JSON")
-}
 
 #[test]
 fn seeds_are_runs_of_their_own_and_the_report_is_of_all() {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use pipe_tests::left::{self, newest_checkpoint};
 use pipe_tests::{Place, Run, bin, until};
 use serde_json::Value;
 
@@ -14,8 +15,7 @@ fn run_directory(out: &str) -> PathBuf {
 }
 
 fn report(out: &str) -> Value {
-    let text = fs::read_to_string(run_directory(out).join("report.json")).expect("a report");
-    serde_json::from_str(&text).expect("a report in JSON")
+    left::report(&run_directory(out))
 }
 
 /// `train ppo` with little to do, up to the `--`.
@@ -171,20 +171,10 @@ fn equal_configurations_give_equal_bits() {
         let out = place.text(name);
         let args = ["--", &envpool, "--test-days", "5", "--envs", "16", "--market", "nse", &features];
         short_training(&out).args(args).succeeds();
-        let step = newest_checkpoint(&run_directory(&out));
+        let (_, step) = newest_checkpoint(&run_directory(&out));
         fs::read(step.join("policy.safetensors")).expect("a policy")
     };
     assert_eq!(weights("one"), weights("two"));
-}
-
-fn newest_checkpoint(run: &std::path::Path) -> PathBuf {
-    let steps = fs::read_dir(run.join("checkpoints")).expect("checkpoints");
-    let numbered = steps.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        let step: u64 = path.file_name()?.to_str()?.parse().ok()?;
-        Some((step, path))
-    });
-    numbered.max().expect("a checkpoint").1
 }
 
 #[test]
@@ -199,7 +189,7 @@ fn a_killed_run_leaves_a_checkpoint_that_loads() {
     training.signal(rustix::process::Signal::KILL);
     training.wait(std::time::Duration::from_secs(20));
 
-    let checkpoint = newest_checkpoint(&run_directory(&out)).display().to_string();
+    let checkpoint = newest_checkpoint(&run_directory(&out)).1.display().to_string();
     let judged = Run::new("train").args(["eval", "--checkpoint", &checkpoint]).args(server).succeeds();
     assert!(judged.stdout.to_lowercase().contains("buy and hold"), "{}", judged.stdout);
 }

@@ -6,36 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use pipe_tests::left::{assert_same_bits, metrics, newest_checkpoint, report, timeless_metrics};
 use pipe_tests::{Place, Run, bin, root, until};
 use rustix::process::Signal;
 use serde_json::{Map, Value};
-
-/// The lines of `metrics.jsonl` without what a clock says.
-fn metrics(run: &Path) -> Vec<Map<String, Value>> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
-    let line = |line: &str| {
-        let mut line: Map<String, Value> = serde_json::from_str(line).expect("a line of JSON");
-        line.retain(|key, _| key != "seconds" && key != "charts/SPS" && !key.starts_with("time/"));
-        line
-    };
-    text.lines().map(line).collect()
-}
-
-fn newest(run: &Path) -> PathBuf {
-    let steps = fs::read_dir(run.join("checkpoints")).expect("checkpoints").filter_map(|entry| {
-        let path = entry.ok()?.path();
-        Some((path.file_name()?.to_str()?.parse::<u64>().ok()?, path))
-    });
-    steps.max().expect("a checkpoint").1
-}
-
-fn step_of(checkpoint: &Path) -> u64 {
-    checkpoint.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a step")
-}
-
-fn count_lines(path: &Path) -> usize {
-    fs::read_to_string(path).map_or(0, |text| text.lines().count())
-}
 
 /// Interrupts a run by each of `signals` in turn and resumes it every time; then runs as many steps again without
 /// an interruption, and compares what both left. Gives both directories.
@@ -56,7 +30,7 @@ fn check_that_interruptions_change_nothing(
         .start();
     let mut seen = 0;
     for &signal in signals {
-        until("it has made some updates", || count_lines(&run.join("metrics.jsonl")) >= seen + 20);
+        until("it has made some updates", || metrics(&run).len() >= seen + 20);
         training.signal(signal);
         let status = training.wait(Duration::from_secs(60));
         if signal == Signal::KILL {
@@ -66,16 +40,16 @@ fn check_that_interruptions_change_nothing(
             assert_eq!(status.code(), Some(expected), "{signal:?}");
             // What it had learnt up to the last whole update is kept.
             let last = metrics(&run).last().expect("a line")["step"].as_u64().expect("a step");
-            assert!(step_of(&newest(&run)) + 256 >= last, "{last}");
+            assert!(newest_checkpoint(&run).0 + 256 >= last, "{last}");
         }
-        seen = count_lines(&run.join("metrics.jsonl"));
+        seen = metrics(&run).len();
         training = Run::new("train").args(["ppo", "--quiet", "--resume"]).args([&run]).args(server).start();
     }
-    until("it goes on", || count_lines(&run.join("metrics.jsonl")) >= seen + 5);
+    until("it goes on", || metrics(&run).len() >= seen + 5);
     training.signal(Signal::KILL);
     training.wait(Duration::from_secs(20));
 
-    let timesteps = (step_of(&newest(&run)) + 25 * 256).to_string();
+    let timesteps = (newest_checkpoint(&run).0 + 25 * 256).to_string();
     let resume = ["ppo", "--quiet", "--timesteps", &timesteps, "--resume"];
     Run::new("train").args(resume).args([&run]).args(server).succeeds();
     Run::new("train")
@@ -85,15 +59,7 @@ fn check_that_interruptions_change_nothing(
         .succeeds();
     let whole = fs::canonicalize(PathBuf::from(&whole).join("latest")).expect("a run");
     let broken = fs::canonicalize(run).expect("a run");
-    let (found, expected) = (metrics(&broken), metrics(&whole));
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(&expected) {
-        assert_eq!(found, expected);
-    }
-    for file in ["policy.safetensors", "optimiser.safetensors", "environments.bin"] {
-        let bytes = |run: &Path| fs::read(newest(run).join(file)).expect("a file");
-        assert!(bytes(&broken) == bytes(&whole), "{file} differs");
-    }
+    assert_same_bits(&broken, &whole);
     [broken, whole]
 }
 
@@ -136,7 +102,7 @@ fn a_killed_run_goes_on_as_if_it_had_never_stopped_and_tensorboard_reads_it() {
     for run in runs {
         let read = Run::program(&python).args(["-c", READ_EVENTS]).args([&run]).succeeds().stdout;
         let read: Map<String, Value> = serde_json::from_str(&read).expect("JSON");
-        let lines = metrics(&run);
+        let lines = timeless_metrics(&run);
         for tag in ["charts/episodic_return", "losses/value_loss", "losses/approx_kl", "charts/learning_rate"]
         {
             let expected: Vec<(u64, f32)> = lines
@@ -169,10 +135,7 @@ fn a_market_with_validation_days_goes_on_as_if_it_had_never_stopped() {
         &features,
     ];
     let runs = check_that_interruptions_change_nothing(&place, &server, &[Signal::INT, Signal::KILL]);
-    let reports = runs.map(|run| {
-        let text = fs::read_to_string(run.join("report.json")).expect("a report");
-        serde_json::from_str::<Value>(&text).expect("JSON")
-    });
+    let reports = runs.map(|run| report(&run));
     // The same policy was chosen among the same ones, and judged alike.
     for key in ["policy", "baselines", "validation", "timesteps"] {
         assert!(!reports[0][key].is_null(), "no {key}");
@@ -199,7 +162,7 @@ fn only_a_run_can_be_resumed_and_only_as_it_is() {
     assert!(said.contains("--timesteps 1: the run has made"), "{said}");
     // A run that is over goes on if it is told to.
     train(&["--resume", &latest, "--timesteps", "1024"]).succeeds();
-    assert_eq!(step_of(&newest(Path::new(&latest))), 1024);
+    assert_eq!(newest_checkpoint(Path::new(&latest)).0, 1024);
 }
 
 #[test]
@@ -231,4 +194,38 @@ fn a_full_disk_is_reported_and_training_goes_on() {
         0,
         "none is half written"
     );
+}
+
+#[test]
+fn a_server_that_is_stopped_keeps_nobody_from_stopping_the_training() {
+    let place = Place::new();
+    let (out, log, address) = (place.text("runs"), place.path("log"), format!("unix:{}", place.text("s")));
+    let server =
+        Run::new("envpool").args(["--listen", &address, "--envs", "16", "--env", "cartpole"]).start();
+    until("it listens", || place.path("s").exists());
+    let run = place.path("runs/latest");
+    let mut training = Run::endless_training(&out).args(["--connect", &address]).start_with_log(&log);
+    until("it has made some updates", || metrics(&run).len() >= 20);
+    server.signal(Signal::STOP);
+    // Whatever was on its way has arrived; then nothing comes any more.
+    let mut seen = 0;
+    until("it waits for the server", || {
+        std::thread::sleep(Duration::from_millis(500));
+        let before = std::mem::replace(&mut seen, metrics(&run).len());
+        before == seen
+    });
+    training.signal(Signal::TERM);
+    // The answer of a slow server would be waited for for a minute.
+    let status = training.wait(Duration::from_secs(30));
+    assert_eq!(status.code(), Some(143));
+    let said = fs::read_to_string(&log).expect("a log");
+    assert!(
+        said.starts_with("train: interrupted; what was learnt is in") && said.lines().count() == 1,
+        "{said}"
+    );
+    let last = metrics(&run).last().and_then(|line| line["step"].as_u64()).expect("a step");
+    assert_eq!(newest_checkpoint(&run).0, last, "the last whole update is kept");
+    server.signal(Signal::CONT);
+    let on = ["ppo", "--quiet", "--timesteps", &(last + 1).to_string(), "--resume"];
+    Run::new("train").args(on).args([&run]).args(["--connect", &address]).succeeds();
 }

@@ -3,6 +3,8 @@
 //! # Layout
 //! - [`Place`]: a directory that goes away, and what tests keep in it.
 //! - [`Run`]: a command with a limit, and [`Outcome`], how it ended.
+//! - [`left`]: what a run of `train` leaves.
+pub mod left;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -145,6 +147,15 @@ impl Run {
         Guard(self.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"))
     }
 
+    /// The same, with what it says kept in the file `log`.
+    ///
+    /// # Panics
+    /// If it cannot be started, or the file not made.
+    pub fn start_with_log(mut self, log: &Path) -> Guard {
+        let log = fs::File::create(log).expect("a log");
+        Guard(self.command.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts"))
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -253,7 +264,7 @@ impl Drop for Guard {
 ///
 /// # Panics
 /// If it does not in [`LIMIT`].
-pub fn until(what: &str, condition: impl Fn() -> bool) {
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");

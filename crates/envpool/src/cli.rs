@@ -82,7 +82,8 @@ pub struct Serve {
     #[arg(value_name = "FEATURES", required_unless_present = "env", conflicts_with = "env")]
     pub features: Vec<PathBuf>,
 
-    /// Serve an environment with a known answer instead: cartpole, ou:rho=0.95,cost=0.1, probe:1 to probe:5.
+    /// Serve an environment with a known answer instead: cartpole, ou:rho=0.95,cost=0.1 (with
+    /// ,actions=position any position, not three), probe:1 to probe:5.
     #[arg(long, value_name = "NAME")]
     pub env: Option<String>,
 

@@ -124,6 +124,7 @@ fn main() -> Result<()> {
         let mut task = Task {
             seed: 1,
             timesteps: u64::from(envs) * STEPS as u64 + 1,
+            earlier_ends: &[],
             space: &space,
             env: &mut env,
             start: None,

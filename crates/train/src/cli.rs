@@ -106,17 +106,8 @@ impl<F: AlgorithmFlags> LearnArguments<F> {
     /// # Errors
     /// If a file cannot be read, a value makes no sense, or no server is named.
     pub fn plan(&self) -> Result<Plan> {
-        let untouched = self.hyper_parameters == F::default();
-        let plan = self.run.plan(untouched, |algorithm| self.hyper_parameters.choose(algorithm))?;
-        if let Plan::Resume { config, .. } = &plan
-            && config.algorithm.name() != F::NAME
-        {
-            let name = config.algorithm.name();
-            return Err(
-                UsageError(format!("--resume: it is a run of `train {name}` (go on with that)")).into()
-            );
-        }
-        Ok(plan)
+        let given = self.hyper_parameters.given();
+        self.run.plan(F::NAME, given, |algorithm| self.hyper_parameters.choose(algorithm))
     }
 }
 
@@ -220,13 +211,14 @@ impl ServerArguments {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use wire::spec::ActionSpace;
 
     fn config(words: &[&str]) -> Result<Config> {
         let parsed = Arguments::try_parse_from(["train", "ppo"].iter().chain(words))?;
         let Command::Ppo(arguments) = parsed.command else { panic!("not ppo") };
         match arguments.plan()? {
-            Plan::New { config, .. } => Ok(*config),
-            Plan::Resume { .. } => panic!("not a new run"),
+            Plan::New(new) => Ok(new.config),
+            other => panic!("not a new run: {other:?}"),
         }
     }
 
@@ -269,6 +261,28 @@ mod tests {
         assert_eq!(found.server, ["envpool", "x"]);
         let found = config(&["--config", path.to_str().unwrap(), "--connect", "unix:s"]).unwrap();
         assert_eq!((found.connect.as_deref(), found.server.len()), (Some("unix:s"), 0));
+    }
+
+    #[test]
+    fn what_is_given_by_flag_or_file_wins_over_what_suits_the_actions() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.toml");
+        std::fs::write(&path, "[algorithm.ppo]\ninitial_log_deviation = -0.25\n").unwrap();
+        let file = ["--config", path.to_str().unwrap()];
+        let begins = |words: &[&str]| {
+            let parsed =
+                Arguments::try_parse_from([&["train", "ppo", "--connect", "unix:s"], words].concat());
+            let Command::Ppo(arguments) = parsed.unwrap().command else { panic!("not ppo") };
+            let Plan::New(mut new) = arguments.plan().unwrap() else { panic!("not new") };
+            let any_position = ActionSpace::Box { low: vec![-1.0], high: vec![1.0] };
+            new.config.algorithm.suit(&any_position, &new.given);
+            let crate::algorithms::Algorithm::Ppo(ppo) = new.config.algorithm else { panic!("not ppo") };
+            ppo.initial_log_deviation
+        };
+        assert_eq!(begins(&[]), 0.5);
+        assert_eq!(begins(&["--initial-log-deviation", "-1"]), -1.0);
+        assert_eq!(begins(&file), -0.25);
+        assert_eq!(begins(&[&file[..], &["--initial-log-deviation", "0"]].concat()), 0.0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Everything that decides a run, as one value: `config.toml` of a run directory, and what flags are laid
 //! over. Nothing is left to a default when it is written, so that it repeats the run.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -48,10 +49,30 @@ pub struct Config {
     pub server: Vec<String>,
     /// The server's address, if the run connected to one.
     pub connect: Option<String>,
+    /// Where the run was to end before it was told to go on further, or less far.
+    pub earlier_ends: Vec<EarlierEnd>,
     /// Days to learn from and to be judged on, if not the server's.
     pub window: Option<Window>,
     /// How to learn.
     pub algorithm: Algorithm,
+}
+
+/// An end of a run that was moved. What changes over a training had gone by it till then, and goes by it again in
+/// a run that repeats this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierEnd {
+    /// Environment steps that had been made when it was moved.
+    pub until: u64,
+    /// Environment steps that were to be made.
+    pub timesteps: u64,
+}
+
+impl EarlierEnd {
+    /// The end by which a training goes that has made `made` steps, where `last` is its last end.
+    pub fn at(earlier: &[Self], made: u64, last: u64) -> u64 {
+        earlier.iter().find(|end| made < end.until).map_or(last, |end| end.timesteps)
+    }
 }
 
 impl Default for Config {
@@ -72,6 +93,7 @@ impl Default for Config {
             keep: 3,
             server: Vec::new(),
             connect: None,
+            earlier_ends: Vec::new(),
             window: None,
             algorithm: Algorithm::default(),
         }
@@ -84,12 +106,32 @@ impl Config {
     /// # Errors
     /// If it cannot be read or does not parse.
     pub fn read(path: &Path) -> Result<Self> {
+        Ok(Self::read_with_names(path, "")?.0)
+    }
+
+    /// The same, and the names of the hyper-parameters of `algorithm` that the file does not leave out.
+    ///
+    /// # Errors
+    /// If it cannot be read or does not parse.
+    pub fn read_with_names(path: &Path, algorithm: &str) -> Result<(Self, BTreeSet<String>)> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let parsed = toml::from_str(&text).map_err(|error| {
+        let wrong = |error: toml::de::Error| {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             UsageError(format!("{}: line {line}: {}", path.display(), error.message()))
-        });
-        Ok(parsed?)
+        };
+        let config = toml::from_str(&text).map_err(wrong)?;
+        let document: toml::Table = toml::from_str(&text).map_err(wrong)?;
+        let own = document.get("algorithm").and_then(|table| table.get(algorithm)?.as_table());
+        Ok((config, own.map_or_else(BTreeSet::new, |own| own.keys().cloned().collect())))
+    }
+
+    /// Moves the end of a run that has made `made` steps to `timesteps`.
+    pub fn extend(&mut self, made: u64, timesteps: u64) {
+        let is_news = self.earlier_ends.last().is_none_or(|end| end.until < made);
+        if timesteps != self.timesteps && made > 0 && is_news {
+            self.earlier_ends.push(EarlierEnd { until: made, timesteps: self.timesteps });
+        }
+        self.timesteps = timesteps;
     }
 
     /// The file that repeats the run.
@@ -148,6 +190,20 @@ mod tests {
         let path = directory.path().join("config.toml");
         std::fs::write(&path, config.to_toml().unwrap()).unwrap();
         assert_eq!(Config::read(&path).unwrap(), config);
+    }
+
+    #[test]
+    fn a_run_that_was_extended_knows_by_which_end_it_went_when() {
+        let mut config = Config { timesteps: 100, ..Config::default() };
+        config.extend(40, 100);
+        config.extend(0, 120);
+        assert_eq!((config.earlier_ends.len(), config.timesteps), (0, 120));
+        config.extend(60, 200);
+        // Moved twice at the same place: nothing went by the one in between.
+        config.extend(60, 300);
+        config.extend(300, 400);
+        let end = |made| EarlierEnd::at(&config.earlier_ends, made, config.timesteps);
+        assert_eq!([0, 59, 60, 299, 300, 399].map(end), [120, 120, 300, 300, 400, 400]);
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //! list of those that fail says which.
 
 use anyhow::Result;
-use wire::Actions;
 use wire::message::Opened;
-use wire::slab::{Finished, Slab, SlabLayout};
+use wire::slab::{Finished, Slab};
 use wire::spec::ActionSpace;
+use wire::{Actions, SlabLayout};
 
 use crate::algorithms::env::VecEnv;
 
@@ -161,6 +161,7 @@ mod tests {
         let mut task = Task {
             seed,
             timesteps: 30_000,
+            earlier_ends: &[],
             space: &ProbeEnv::space(probe),
             env: &mut env,
             start: None,

@@ -47,9 +47,11 @@ pub fn run() -> Result<Exit> {
 
 /// Learns one policy or a group of them.
 fn start(plan: Plan, flags: &RunFlags) -> Result<Exit> {
-    match (flags.seeds, flags.walk_forward) {
-        (None, None) => learn::learn(plan, flags),
-        _ => group::run(plan, flags),
+    match plan {
+        Plan::New(new) if flags.seeds.or(flags.walk_forward).is_some() => group::run(*new, flags),
+        Plan::New(new) => learn::begin(*new, flags),
+        Plan::Resume(old) => learn::resume(*old, flags),
+        Plan::ResumeGroup { group, plan } => group::resume(&group, plan, flags),
     }
 }
 

@@ -1,9 +1,7 @@
 //! The updates of the evolution strategies against independent ones in numpy (`evolution_reference.py`), to 1e-6:
 //! several generations each, the noise handed over as it was drawn.
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod python;
 
 use random::{Purpose, Stream};
 use serde_json::{Map, Value, json};
@@ -18,26 +16,6 @@ use train::networks::network::{Activation, Distribution, NetworkShape};
 const TOLERANCE: f64 = 1e-6;
 const GENERATIONS: u64 = 5;
 const PAIRS: usize = 12;
-
-/// A Python with numpy: that of `.venv`, or else the system's.
-fn python() -> Option<String> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python").display().to_string();
-    let works = |python: &String| {
-        let found = Command::new(python).args(["-c", "import numpy"]).output();
-        found.is_ok_and(|output| output.status.success())
-    };
-    [own, "python3".to_owned()].into_iter().find(works)
-}
-
-fn reference(python: &str, document: &Value) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/evolution_reference.py");
-    let child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = child.expect("python starts");
-    child.stdin.take().expect("stdin").write_all(document.to_string().as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
 
 /// Lets a strategy learn from fitness made up, some of it equal; what numpy needs to do so too, and where the
 /// centre (and what else `also` names) stood after each generation.
@@ -78,10 +56,7 @@ fn evolve(
 
 #[test]
 fn updates_are_those_of_numpy() {
-    let Some(python) = python() else {
-        eprintln!("skipped: there is no Python with numpy (make test brings one where there is a network)");
-        return;
-    };
+    let Some(python) = python::with_numpy() else { return };
     let shape = NetworkShape {
         observation_len: 3,
         hidden: vec![7],
@@ -110,7 +85,7 @@ fn updates_are_those_of_numpy() {
     add("cem", &mut Cem::new(&cem, &space), Some("variance"), json!({ "elite": 0.3 }));
     add("ars", &mut Ars(&ars), None, json!({ "sigma": 0.07, "learning_rate": 0.05, "top": 0.4 }));
 
-    let answer = reference(&python, &Value::Object(cases));
+    let answer = python::answer(&python, "evolution_reference.py", &Value::Object(cases));
     for (name, stood) in found {
         let mut before = space.filled(0.2);
         for (generation, stood) in stood.iter().enumerate() {

@@ -1,9 +1,7 @@
 //! PPO's arithmetic against an independent one in numpy (`ppo_reference.py`), to 1e-5: advantages, losses, and a
 //! whole update with its minibatches, clipped gradients and Adam.
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod python;
 
 use random::{Purpose, Stream};
 use serde_json::{Map, Value, json};
@@ -17,26 +15,6 @@ use train::training::stop::Stop;
 
 const TOLERANCE: f64 = 1e-5;
 const OBSERVATION_LEN: usize = 6;
-
-/// A Python with numpy: that of `.venv`, or else the system's.
-fn python() -> Option<String> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python").display().to_string();
-    let works = |python: &String| {
-        let found = Command::new(python).args(["-c", "import numpy"]).output();
-        found.is_ok_and(|output| output.status.success())
-    };
-    [own, "python3".to_owned()].into_iter().find(works)
-}
-
-fn reference(python: &str, document: &Value) -> Value {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ppo_reference.py");
-    let child = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = child.expect("python starts");
-    child.stdin.take().expect("stdin").write_all(document.to_string().as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
 
 /// Numbers compared one by one; how far apart they are at most.
 fn check(what: &str, found: &[f32], expected: &Value) {
@@ -98,10 +76,7 @@ fn named(shape: &NetworkShape, values: &[f32]) -> Map<String, Value> {
 #[test]
 #[expect(clippy::too_many_lines, reason = "one case, told from beginning to end")]
 fn advantages_losses_and_whole_updates_are_those_of_numpy() {
-    let Some(python) = python() else {
-        eprintln!("skipped: there is no Python with numpy (make test brings one where there is a network)");
-        return;
-    };
+    let Some(python) = python::with_numpy() else { return };
     let mut stream = Stream::new(11, Purpose::Test, 0, 0);
     let last: Vec<f32> = (0..8).map(|_| stream.normal() as f32).collect();
     let (gamma, lambda) = (0.97_f32, 0.9_f32);
@@ -171,7 +146,7 @@ fn advantages_losses_and_whole_updates_are_those_of_numpy() {
         found.push((shape, learner, learnt.expect("an update"), before));
     }
 
-    let answer = reference(&python, &json!({ "gae": gae_case, "updates": cases }));
+    let answer = python::answer(&python, "ppo_reference.py", &json!({ "gae": gae_case, "updates": cases }));
     check("advantage", &gae.advantages, &answer["advantages"]);
     for ((shape, learner, learnt, before), expected) in
         found.iter().zip(answer["updates"].as_array().expect("updates"))

@@ -40,6 +40,7 @@ macro_rules! hyper_parameters {
                 #[arg(
                     long,
                     value_name = "X",
+                    allow_negative_numbers = true,
                     help_heading = "Hyper-parameters",
                     help = $crate::algorithms::hyper::help(&[$($doc),+], &$config::default().$name)
                 )]
@@ -48,6 +49,21 @@ macro_rules! hyper_parameters {
         }
 
         impl $flags {
+            /// The names of the values that were given.
+            pub fn given(&self) -> std::collections::BTreeSet<String> {
+                let names = [$((stringify!($name), self.$name.is_some())),+];
+                names.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.to_owned()).collect()
+            }
+
+            /// These without the values called `names`.
+            #[must_use]
+            pub fn without(mut self, names: &std::collections::BTreeSet<String>) -> Self {
+                $(if names.contains(stringify!($name)) {
+                    self.$name = None;
+                })+
+                self
+            }
+
             /// Puts the values of the flags that were given in place of those in `config`.
             pub fn lay_over(&self, config: &mut $config) {
                 $(if let Some(value) = &self.$name {

@@ -21,6 +21,8 @@ pub mod rollout;
 pub mod schedule;
 pub mod task;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -33,10 +35,12 @@ use crate::algorithms::openes::{OpenEs, OpenEsConfig, OpenEsFlags};
 use crate::algorithms::ppo::{PpoConfig, PpoFlags};
 use crate::algorithms::task::Task;
 use crate::networks::device::Placement;
+use crate::networks::learner::Policy;
 use crate::networks::network::NetworkShape;
 use crate::networks::torch::TorchLearner;
 use wire::Open;
 use wire::message::Autoreset;
+use wire::spec::ActionSpace;
 
 /// An algorithm and its hyper-parameters: a table of `config.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +83,14 @@ impl Algorithm {
             Self::OpenEs(openes) => openes.check(),
             Self::Cem(cem) => cem.check(),
             Self::Ars(ars) => ars.check(),
+        }
+    }
+
+    /// Takes what suits the actions in `space` in place of the defaults, but for the hyper-parameters whose names were
+    /// `given`.
+    pub fn suit(&mut self, space: &ActionSpace, given: &BTreeSet<String>) {
+        if let Self::Ppo(ppo) = self {
+            PpoFlags::preset(space).without(given).lay_over(ppo);
         }
     }
 
@@ -137,6 +149,9 @@ impl Algorithm {
         match self {
             Self::Ppo(ppo) => {
                 let mut learner = TorchLearner::new(shape, task.seed, placement)?;
+                let mut parameters = learner.parameters()?;
+                parameters[shape.layout().log_deviation].fill(ppo.initial_log_deviation as f32);
+                learner.set_parameters(&parameters)?;
                 ppo::train(ppo, task, &mut learner)
             }
             Self::OpenEs(openes) => evolve(
@@ -171,6 +186,9 @@ pub trait AlgorithmFlags: Args + Default + PartialEq {
     /// Its command.
     const NAME: &'static str;
 
+    /// The names of the hyper-parameters that were given.
+    fn given(&self) -> BTreeSet<String>;
+
     /// Makes `algorithm` this one, with the values of the flags that were given.
     fn choose(&self, algorithm: &mut Algorithm);
 }
@@ -179,6 +197,10 @@ macro_rules! algorithm_flags {
     ($($flags:ty, $variant:ident, $config:ty, $name:literal;)+) => {$(
         impl AlgorithmFlags for $flags {
             const NAME: &'static str = $name;
+
+            fn given(&self) -> BTreeSet<String> {
+                self.given()
+            }
 
             fn choose(&self, algorithm: &mut Algorithm) {
                 let mut config = match algorithm {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
+use wire::spec::ActionSpace;
 
 use crate::algorithms::env::Outgoing;
 use crate::algorithms::hyper::hyper_parameters;
@@ -40,6 +41,9 @@ hyper_parameters! {
         value_clip: f64 = 0.0,
         /// Weight of the entropy, which keeps the policy from settling too soon; FROM..TO changes.
         entropy_coefficient: Schedule = 0.01,
+        /// Logarithm of the deviation with which actions that are numbers are first drawn; 0.5 where they are
+        /// positions, or a direction and a size.
+        initial_log_deviation: f64 = 0.0,
         /// Weight of the value loss.
         value_coefficient: f64 = 0.5,
         /// The gradient's norm over all parameters is clipped to this.
@@ -79,11 +83,30 @@ impl PpoConfig {
             (positive(self.clip.from) && not_negative(self.clip.to), "--clip must be above 0"),
             (not_negative(self.value_clip), "--value-clip must not be below 0"),
             (self.entropy_coefficient.all(not_negative), "--entropy-coefficient must not be below 0"),
+            (
+                (-5.0..=2.0).contains(&self.initial_log_deviation),
+                "--initial-log-deviation must lie between -5 and 2",
+            ),
             (not_negative(self.value_coefficient), "--value-coefficient must not be below 0"),
             (positive(self.max_grad_norm), "--max-grad-norm must be above 0"),
             (not_negative(self.target_kl), "--target-kl must not be below 0"),
         ];
         checks.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, text)| Err(text))
+    }
+}
+
+impl PpoFlags {
+    /// What is taken in place of the defaults, unless it is given, for the actions in `space`.
+    ///
+    /// The best position is mostly one of the bounds: who draws widely around a mean finds it, and who draws
+    /// narrowly stays with small positions. First deviations of e^-1, 1 and e^0.5 earned 94, 97 and 99 % of what the
+    /// mean-reverting market pays; of the entropy's weight it is enough that it does not shrink them too soon.
+    pub fn preset(space: &ActionSpace) -> Self {
+        match space {
+            ActionSpace::Discrete { .. } => Self::default(),
+            // One number, a position, or two, a direction and a size.
+            ActionSpace::Box { .. } => Self { initial_log_deviation: Some(0.5), ..Self::default() },
+        }
     }
 }
 
@@ -112,7 +135,8 @@ pub fn train(config: &PpoConfig, task: &mut Task<'_>, learner: &mut dyn Learner)
 
     let updates = config.updates(task.timesteps, n_envs);
     for update in task.updates_made()..updates {
-        let rates = Rates::at(config, update as f64 / updates as f64);
+        let end = config.updates(task.end_at(update * rollout.rows() as u64), n_envs);
+        let rates = Rates::at(config, update as f64 / end as f64);
         let (mut times, episodes) =
             act(config, update, task, &mut rollout, &mut state.reward_scaler, learner)?;
         let begun = Instant::now();

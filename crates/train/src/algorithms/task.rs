@@ -12,6 +12,7 @@ use serde_json::Value;
 use wire::spec::ActionSpace;
 
 use crate::algorithms::env::VecEnv;
+use crate::config::EarlierEnd;
 use crate::networks::learner::{Learner, OptimiserState, Policy};
 use crate::networks::lent::Lent;
 use crate::training::stop::Stop;
@@ -22,6 +23,8 @@ pub struct Task<'a> {
     pub seed: u64,
     /// Environment steps to learn from, over all environments.
     pub timesteps: u64,
+    /// Where it was to end before, if that was changed on its way.
+    pub earlier_ends: &'a [EarlierEnd],
     /// What can be done in the environments.
     pub space: &'a ActionSpace,
     /// The environments; they already show their first observations, or those to go on from.
@@ -113,6 +116,11 @@ impl Task<'_> {
             Some(start) => serde_json::from_value(start.memory.values.clone())
                 .context("the checkpoint is not one of this algorithm"),
         }
+    }
+
+    /// The end by which schedules go once `made` steps are made.
+    pub fn end_at(&self, made: u64) -> u64 {
+        EarlierEnd::at(self.earlier_ends, made, self.timesteps)
     }
 
     /// Updates made before this part of the training.

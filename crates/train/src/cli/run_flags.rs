@@ -1,6 +1,7 @@
 //! What every algorithm's run can be told.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -10,23 +11,22 @@ use super::ServerArguments;
 use crate::algorithms::Algorithm;
 use crate::config::Config;
 use crate::networks::network::Activation;
+use crate::training::group::plan::GroupPlan;
+use crate::training::learn::{NewRun, OldRun};
 
 /// What a run is to be: a new one, or one that goes on.
 #[derive(Debug)]
 pub enum Plan {
-    /// A new run.
-    New {
-        /// Its configuration.
-        config: Box<Config>,
-        /// Where runs are kept; none for a directory named after the symbols.
-        out: Option<PathBuf>,
-    },
+    /// A new run, or several.
+    New(Box<NewRun>),
     /// A run that goes on.
-    Resume {
+    Resume(Box<OldRun>),
+    /// A group of runs that goes on.
+    ResumeGroup {
         /// Its directory.
-        run: PathBuf,
-        /// Its configuration, but for where it ends and where its server is.
-        config: Box<Config>,
+        group: PathBuf,
+        /// What is to be trained.
+        plan: GroupPlan,
     },
 }
 
@@ -42,7 +42,8 @@ pub struct RunFlags {
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     out: Option<PathBuf>,
 
-    /// Go on with the run in this directory from its newest checkpoint, with the configuration that it has.
+    /// Go on with the run in this directory from its newest checkpoint, with the configuration that it has; with all
+    /// runs of a group that have not ended, if it is a group's.
     ///
     /// Only --timesteps and the server may be given beside it. On the CPU what comes of it is to the bit what
     /// the run would have come to without an interruption.
@@ -124,25 +125,33 @@ pub struct RunFlags {
 }
 
 impl RunFlags {
-    /// What is to be done. `untouched` says that no hyper-parameter is given; `lay_over` puts those that are
-    /// given in place of an algorithm's.
+    /// What is to be done with the algorithm `name`. `given` names the hyper-parameters that are given; `lay_over`
+    /// puts those in place of an algorithm's.
     ///
     /// # Errors
     /// If a file cannot be read, a value makes no sense, or no server is named.
-    pub fn plan(&self, untouched: bool, lay_over: impl FnOnce(&mut Algorithm)) -> Result<Plan> {
+    pub fn plan(
+        &self,
+        name: &str,
+        mut given: BTreeSet<String>,
+        lay_over: impl FnOnce(&mut Algorithm),
+    ) -> Result<Plan> {
         if let Some(run) = &self.resume {
-            if !(untouched && self.says_nothing_of_the_run()) {
+            if !(given.is_empty() && self.says_nothing_of_the_run()) {
                 let text = "--resume takes the configuration of the run: only --timesteps, --quiet and a server may \
                             be given beside it (start a new run with --config to change more)";
                 return Err(UsageError(text.into()).into());
             }
-            let mut config = Config::read(&run.join("config.toml"))?;
-            set(&mut config.timesteps, self.timesteps);
-            self.server.lay_over(&mut config)?;
-            config.check()?;
-            return Ok(Plan::Resume { run: run.clone(), config: Box::new(config) });
+            return self.resumed(run, name);
         }
-        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        let mut config = match &self.config {
+            None => Config::default(),
+            Some(path) => {
+                let (config, named) = Config::read_with_names(path, name)?;
+                given.extend(named);
+                config
+            }
+        };
         lay_over(&mut config.algorithm);
         set(&mut config.timesteps, self.timesteps);
         set(&mut config.envs, self.envs);
@@ -162,7 +171,30 @@ impl RunFlags {
         }
         self.server.lay_over(&mut config)?;
         config.check()?;
-        Ok(Plan::New { config: Box::new(config), out: self.out.clone() })
+        Ok(Plan::New(Box::new(NewRun { config, out: self.out.clone(), given })))
+    }
+
+    /// What is to be done with the run, or the group of runs, of the algorithm `name` in the directory `run`.
+    fn resumed(&self, run: &Path, name: &str) -> Result<Plan> {
+        let check = |config: &Config| match config.algorithm.name() {
+            own if own == name => config.check(),
+            own => {
+                Err(UsageError(format!("--resume: it is a run of `train {own}` (go on with that)")).into())
+            }
+        };
+        if GroupPlan::lies_in(run) {
+            let mut plan = GroupPlan::read(run)?;
+            for member in &mut plan.members {
+                set(&mut member.config.timesteps, self.timesteps);
+                self.server.lay_over(&mut member.config)?;
+                check(&member.config)?;
+            }
+            return Ok(Plan::ResumeGroup { group: run.to_owned(), plan });
+        }
+        let mut config = Config::read(&run.join("config.toml"))?;
+        self.server.lay_over(&mut config)?;
+        check(&config)?;
+        Ok(Plan::Resume(Box::new(OldRun { run: run.to_owned(), config, until: self.timesteps })))
     }
 
     fn says_nothing_of_the_run(&self) -> bool {

@@ -4,13 +4,14 @@
 
 use std::f64::consts::E;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
 use wire::spec::{Days, Market};
 
 use crate::judgement::probability::{normal_cdf, normal_quantile};
+use crate::training::group::plan::GroupPlan;
 
 /// The Euler-Mascheroni constant.
 const EULER: f64 = 0.577_215_664_901_532_9;
@@ -65,14 +66,19 @@ fn best_by_chance(trials: &[f64]) -> f64 {
     variance.sqrt() * largest
 }
 
-/// The daily Sharpe ratios of the runs beside `run` that were judged on the same days of the same data as those of
+/// The daily Sharpe ratios of the runs beside `run`, those of its group and of groups beside it included, that were judged on the same days of the same data as those of
 /// `market`; a policy that never traded counts with 0. What is no report of a run is passed over.
 pub fn trials_beside(run: &Path, market: &Market) -> Vec<f64> {
+    // `latest` may have led to it.
+    let Ok(run) = fs::canonicalize(run) else { return Vec::new() };
     let Some(parent) = run.parent() else { return Vec::new() };
-    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    // `latest` is a link to one of them.
-    let runs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut others: Vec<_> = runs.map(|entry| entry.path()).filter(|path| path != run).collect();
+    // Runs of a group lie one deeper.
+    let out = if GroupPlan::lies_in(parent) { parent.parent().unwrap_or(parent) } else { parent };
+    let mut others: Vec<PathBuf> = directories(out)
+        .into_iter()
+        .flat_map(|path| if GroupPlan::lies_in(&path) { directories(&path) } else { vec![path] })
+        .filter(|path| *path != run)
+        .collect();
     others.sort();
     others
         .iter()
@@ -85,6 +91,13 @@ pub fn trials_beside(run: &Path, market: &Market) -> Vec<f64> {
         .collect()
 }
 
+/// The directories in `directory`, but for links to them.
+fn directories(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_own = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.filter(is_own).map(|entry| entry.path()).collect()
+}
+
 fn daily_sharpe(report: &Value) -> Option<f64> {
     let policy = &report["policy"];
     let bars_per_year = report["market"]["bars_per_year"].as_f64()?;
@@ -95,6 +108,7 @@ fn daily_sharpe(report: &Value) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn the_example_of_the_paper() {
@@ -128,7 +142,7 @@ mod tests {
     fn trials_are_the_runs_beside_on_the_same_days_of_the_same_data() {
         let out = tempfile::tempdir().unwrap();
         let put_days = |name: &str, digest: &str, sharpe: &str, last: u32| {
-            fs::create_dir(out.path().join(name)).unwrap();
+            fs::create_dir_all(out.path().join(name)).unwrap();
             let text = format!(
                 "{{\"market\": {{\"data_digest\": \"{digest}\", \"bars_per_year\": 1000.0, \
                  \"test\": {{\"first\": 2, \"last\": {last}}}}}, \
@@ -146,6 +160,17 @@ mod tests {
         std::os::unix::fs::symlink("a", out.path().join("latest")).unwrap();
         let market = Market { data_digest: "same".into(), ..crate::report::summary::tests::market() };
         let found = trials_beside(&out.path().join("own"), &market);
-        assert_eq!(found, [5.0 / 250.0_f64.sqrt(), 0.0]);
+        let daily = |annual: f64| annual / 250.0_f64.sqrt();
+        assert_eq!(found, [daily(5.0), 0.0]);
+
+        // Runs of groups are tries like any other, from within and from without.
+        put("group/seed-1", "same", "1.0");
+        put("group/seed-2", "same", "2.0");
+        GroupPlan::seeds(&Config::default(), 2, 1).write(&out.path().join("group")).unwrap();
+        let found = trials_beside(&out.path().join("own"), &market);
+        assert_eq!(found, [daily(5.0), 0.0, daily(1.0), daily(2.0)]);
+        std::os::unix::fs::symlink("group", out.path().join("newest")).unwrap();
+        let found = trials_beside(&out.path().join("newest/seed-2"), &market);
+        assert_eq!(found, [daily(5.0), 0.0, daily(1.0), daily(9.0)]);
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use wire::spec::Market;
 
 use crate::config::Config;
 use crate::judgement::bootstrap::{Interval, interquartile_mean};
@@ -12,7 +12,8 @@ use crate::report::page::{escaped, head};
 use crate::report::words::{percent, plural};
 
 /// What tells the runs of a group from each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Their seeds.
     Seeds,
@@ -59,8 +60,6 @@ pub struct GroupReport {
     pub kind: Kind,
     /// The runs.
     pub members: Vec<Member>,
-    /// The market, where there is one.
-    pub market: Option<Market>,
     /// Where it all lies.
     pub directory: PathBuf,
 }
@@ -104,7 +103,7 @@ impl GroupReport {
         let mean = self.interquartile_mean();
         let runs = self.members.len() as u64;
         let Some((held, beats)) = self.held().zip(self.beats_buy_and_hold()) else {
-            if self.market.is_some() {
+            if !self.provenance().is_null() {
                 let runs = plural(runs, "seed");
                 return format!(
                     "{runs}, NOT JUDGED: the server holds out no days (give envpool --test-days 30)."
@@ -120,7 +119,7 @@ impl GroupReport {
         };
         let lost = if beats && self.total() < 0.0 { ", BUT LOST MONEY" } else { "" };
         let verb = if beats { "beats" } else { "DOES NOT BEAT" };
-        let simulated = self.market.as_ref().is_some_and(|market| market.provenance.kind == "simulated");
+        let simulated = self.provenance()["kind"] == "simulated";
         let label = if simulated { " of SIMULATED data" } else { "" };
         match self.kind {
             Kind::Seeds => format!(
@@ -146,6 +145,11 @@ impl GroupReport {
         }
     }
 
+    /// Where the bars came from; nothing where there is no market.
+    fn provenance(&self) -> &Value {
+        self.members.first().map_or(&Value::Null, |member| &member.report["market"]["provenance"])
+    }
+
     fn has_market(&self) -> bool {
         self.held().is_some()
     }
@@ -167,6 +171,7 @@ impl GroupReport {
                         .statistic("max_drawdown")
                         .map_or("–".into(), |fall| format!("{:.2} %", 100.0 * fall)),
                     member.report["policy"]["trades"].to_string(),
+                    share(member.report["deflated_sharpe"]["probability"].as_f64()),
                 ]);
             } else {
                 let score = member.score();
@@ -179,7 +184,7 @@ impl GroupReport {
             columns.push("judged on");
         }
         if self.has_market() {
-            columns.extend(["return", "buy and hold", "Sharpe", "drawdown", "trades"]);
+            columns.extend(["return", "buy and hold", "Sharpe", "drawdown", "trades", "not luck"]);
         } else {
             columns.push("reward a step");
         }
@@ -193,8 +198,8 @@ impl GroupReport {
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
         let mut text = self.headline() + "\n";
-        if let Some(market) = &self.market {
-            let _ = writeln!(text, "data        {}", market.provenance.label);
+        if let Some(label) = self.provenance()["label"].as_str() {
+            let _ = writeln!(text, "data        {label}");
         }
         for row in &rows {
             let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
@@ -209,8 +214,8 @@ impl GroupReport {
     /// `report.html`.
     pub fn to_page(&self) -> String {
         let mut page = head(&self.headline());
-        if let Some(market) = &self.market {
-            let _ = writeln!(page, "<p class=\"label\">Data: {}</p>", escaped(&market.provenance.label));
+        if let Some(label) = self.provenance()["label"].as_str() {
+            let _ = writeln!(page, "<p class=\"label\">Data: {}</p>", escaped(label));
         }
         page.push_str("<div class=\"wide\"><table>\n");
         for (i, row) in self.rows().iter().enumerate() {
@@ -256,12 +261,13 @@ impl GroupReport {
                 "days": member.days,
                 "policy": member.report["policy"],
                 "buy_and_hold": member.report["baselines"]["buy_and_hold"],
+                "deflated_sharpe": member.report["deflated_sharpe"],
             })
         });
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "headline": self.headline(),
-            "kind": if self.kind == Kind::Seeds { "seeds" } else { "walk-forward" },
+            "kind": self.kind,
             "provenance": self.members.first().map(|member| member.report["provenance"].clone()),
             "seeds": self.members.iter().map(|member| member.seed).collect::<Vec<_>>(),
             "beats_buy_and_hold": self.beats_buy_and_hold(),
@@ -276,18 +282,19 @@ impl GroupReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::summary::tests::market;
 
     fn group(kind: Kind, returns: &[(f64, f64)]) -> GroupReport {
         let member = |(i, (own, held)): (usize, &(f64, f64))| {
             let report = json!({
                 "policy": { "total_return": own, "sharpe": 1.25, "max_drawdown": 0.1, "trades": 7, "days": 30 },
                 "baselines": { "buy_and_hold": { "total_return": held } },
+                "market": { "provenance": { "kind": "simulated", "label": "SIMULATED (nse <1>, seed 7)" } },
+                "deflated_sharpe": { "probability": 0.25, "trials": 4 },
             });
             Member::new(&format!("seed-{i}"), &Config { seed: i as u64, ..Config::default() }, report)
         };
         let members = returns.iter().enumerate().map(member).collect();
-        GroupReport { kind, members, market: Some(market()), directory: "runs/x".into() }
+        GroupReport { kind, members, directory: "runs/x".into() }
     }
 
     #[test]
@@ -309,10 +316,10 @@ mod tests {
     #[test]
     fn runs_on_a_market_without_held_out_days_are_not_judged() {
         let mut report = group(Kind::Seeds, &[(0.0, 0.0); 2]);
-        report.members.iter_mut().for_each(|member| member.report = json!({}));
+        let market = json!({ "market": { "provenance": { "kind": "real", "label": "real (NSE)" } } });
+        report.members.iter_mut().for_each(|member| member.report = market.clone());
         let text = report.to_text();
         assert!(text.starts_with("2 seeds, NOT JUDGED") && !text.contains("NaN"), "{text}");
-        report.market = None;
         report.members.iter_mut().for_each(|member| {
             member.report = json!({ "policy": { "mean_reward_per_step": 0.5 } });
         });

@@ -26,6 +26,7 @@ use crate::judgement::bootstrap::{FEWEST_DAYS, Interval, Meaning};
 use crate::judgement::deflated_sharpe::DeflatedSharpe;
 use crate::judgement::evaluate::{Evaluation, KnownAnswer};
 use crate::judgement::origin::Origin;
+use crate::judgement::statistics::daily_returns;
 use crate::report::words::{percent, plural, thousands};
 use crate::training::files::put_file;
 use crate::training::validation::Validation;
@@ -242,6 +243,7 @@ impl Report {
                 put("baselines", Value::Object(baselines.collect::<Result<_>>()?));
                 put("difference_to_buy_and_hold", serde_json::to_value(evaluation.difference)?);
                 put("difference_in_words", self.difference_in_words().into());
+                put("daily_returns", daily_returns(&evaluation.policy.history).into());
                 put("deflated_sharpe", serde_json::to_value(self.deflated_sharpe)?);
             }
             Verdict::NoTestDays(market) => {

@@ -95,11 +95,19 @@ fn table_row(name: &str, statistics: &Statistics) -> String {
     )
 }
 
-/// What the account is charged and allowed, in words.
+/// What the account is charged and allowed, in words; what is seldom changed only where it was.
 pub fn rules_in_words(rules: &Rules) -> String {
-    let also = [(rules.short, ", shorts"), (rules.square_off, ", square-off")];
-    let also: String = also.iter().filter(|(holds, _)| *holds).map(|(_, words)| *words).collect();
-    format!("{}, fills at the {}{also}", rules.costs, rules.fill.replace('-', " "))
+    let name = if rules.name == "portfolio" { String::new() } else { format!("{}, ", rules.name) };
+    let also = [
+        (rules.short, ", shorts".to_owned()),
+        (rules.square_off, ", square-off".to_owned()),
+        (rules.leverage != 1.0, format!(", leverage {}x", rules.leverage)),
+        (rules.slippage_bps != 0.0, format!(", {} bps slippage", rules.slippage_bps)),
+        (rules.whole_shares, ", whole shares".to_owned()),
+        (rules.reward != "log-return", format!(", learns from {}", rules.reward)),
+    ];
+    let also: String = also.into_iter().filter(|(holds, _)| *holds).map(|(_, words)| words).collect();
+    format!("{name}{}, fills at the {}{also}", rules.costs, rules.fill.replace('-', " "))
 }
 
 /// The length of a bar in words.
@@ -236,6 +244,15 @@ report      runs/BPCL/x/report.html
 checkpoint  runs/BPCL/x/checkpoints/1234567
 ";
         assert_eq!(of(&report(-0.015, 0.02), Some(Path::new("runs/BPCL/x/report.html"))), expected);
+    }
+
+    #[test]
+    fn rules_that_are_not_the_usual_ones_are_named() {
+        let usual = market().rules;
+        let rules = Rules { leverage: 2.5, whole_shares: true, ..usual.clone() };
+        assert_eq!(rules_in_words(&rules), rules_in_words(&usual) + ", leverage 2.5x, whole shares");
+        let rules = Rules { name: "stock-trading-env2".into(), ..usual.clone() };
+        assert_eq!(rules_in_words(&rules), format!("stock-trading-env2, {}", rules_in_words(&usual)));
     }
 
     #[test]

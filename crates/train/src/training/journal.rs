@@ -17,7 +17,7 @@ use wire::spec::Market;
 
 use crate::algorithms::env::VecEnv;
 use crate::algorithms::task::{Listener, Memory, UpdateReport};
-use crate::config::Config;
+use crate::config::{Config, EarlierEnd};
 use crate::judgement::evaluate;
 use crate::judgement::origin::Origin;
 use crate::networks::learner::Policy;
@@ -183,7 +183,10 @@ impl<'a> Journal<'a> {
 
     /// Looks at the validation days, if there are any and it is time; says whether the policy is the best yet.
     fn validate(&mut self, report: &UpdateReport<'_>, policy: &mut dyn Policy) -> Result<bool> {
-        let is_last = report.timesteps >= self.config.timesteps;
+        // What had been the end was looked at, as the end is.
+        let was_last = |end: &EarlierEnd| end.until == report.timesteps && end.timesteps <= report.timesteps;
+        let is_last =
+            report.timesteps >= self.config.timesteps || self.config.earlier_ends.iter().any(was_last);
         let Some(choice) = self.choice.as_mut().filter(|choice| choice.is_due(report.update, is_last)) else {
             return Ok(false);
         };

@@ -1,6 +1,8 @@
 //! `train ppo` and its like: one training in its run directory, from the server to the report.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +12,7 @@ use wire::{Client, Open, Spec};
 
 use crate::algorithms::env::{ServedEnv, VecEnv};
 use crate::algorithms::task::Task;
-use crate::cli::run_flags::{Plan, RunFlags};
+use crate::cli::run_flags::RunFlags;
 use crate::config::Config;
 use crate::judgement::deflated_sharpe::{self, DeflatedSharpe};
 use crate::judgement::statistics;
@@ -26,27 +28,61 @@ use crate::training::journal::Journal;
 use crate::training::stop::Stop;
 use crate::training::{memory, run_directory, server, window};
 
-/// Learns a policy in a run directory, new or resumed, and judges it.
-pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
-    let (mut config, place, claim) = match plan {
-        Plan::New { config, out } => {
-            out.as_deref().map_or(Ok(()), run_directory::check)?;
-            (*config, Place::New(out), None)
+/// A run that is to begin.
+#[derive(Debug)]
+pub struct NewRun {
+    /// Its configuration.
+    pub config: Config,
+    /// Where runs are kept; none for a directory named after the symbols.
+    pub out: Option<PathBuf>,
+    /// The names of the hyper-parameters that were given, by flag or file.
+    pub given: BTreeSet<String>,
+}
+
+/// A run that is to go on.
+#[derive(Debug)]
+pub struct OldRun {
+    /// Its directory.
+    pub run: PathBuf,
+    /// Its configuration.
+    pub config: Config,
+    /// Environment steps that it is to have made at its end, if not as many as it was to.
+    pub until: Option<u64>,
+}
+
+/// Learns a policy in a new run directory, and judges it.
+///
+/// # Errors
+/// If the server, the device or the disk fails.
+pub fn begin(new: NewRun, flags: &RunFlags) -> Result<Exit> {
+    let NewRun { config, out, given } = new;
+    out.as_deref().map_or(Ok(()), run_directory::check)?;
+    learn(config, Place::New(out, given), None, flags)
+}
+
+/// Goes on learning where a run stands, and judges its policy.
+///
+/// # Errors
+/// If it cannot go on from there, or the server, the device or the disk fails.
+pub fn resume(old: OldRun, flags: &RunFlags) -> Result<Exit> {
+    let OldRun { run, mut config, until } = old;
+    let claim = run_directory::claim(&run)?;
+    let checkpoint = Checkpoint::newest(&run)?;
+    let made = checkpoint.state.timesteps;
+    // What the configuration says is not held against it: the last update went beyond that.
+    if let Some(asked) = until {
+        if asked < made {
+            let text =
+                format!("--timesteps {asked}: the run has made {made} steps already (give more, or none)");
+            return Err(UsageError(text).into());
         }
-        Plan::Resume { run, config } => {
-            let claim = run_directory::claim(&run)?;
-            let checkpoint = Checkpoint::newest(&run)?;
-            let made = checkpoint.state.timesteps;
-            // What the configuration says is not held against it: the last update went beyond that.
-            if let Some(asked) = flags.timesteps.filter(|asked| *asked < made) {
-                let text = format!(
-                    "--timesteps {asked}: the run has made {made} steps already (give more, or none)"
-                );
-                return Err(UsageError(text).into());
-            }
-            (*config, Place::Resumed(run, Box::new(checkpoint)), Some(claim))
-        }
-    };
+        config.extend(made, asked);
+        config.check()?;
+    }
+    learn(config, Place::Resumed(run, Box::new(checkpoint)), Some(claim), flags)
+}
+
+fn learn(mut config: Config, place: Place, claim: Option<File>, flags: &RunFlags) -> Result<Exit> {
     let mut client = server::connect(&config, flags.quiet)?;
     let stop = Stop::on_signals()?;
     let asked = stop.clone();
@@ -55,6 +91,9 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
         stop.when_standard_input_ends()?;
     }
     let spec = spec_of(&client, &config)?;
+    if let Place::New(_, given) = &place {
+        config.algorithm.suit(&spec.action, given);
+    }
     let shape = prepare(&mut config, &spec)?;
     let placement = measure::placement(&config)?;
     let range = spec.market.as_ref().map(|market| window::range(market.train));
@@ -64,7 +103,7 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     let client = RefCell::new(client);
     let mut env = ServedEnv::new(&client, session);
     let (run, resumed) = match place {
-        Place::New(out) => {
+        Place::New(out, _) => {
             env.reset()?;
             (new_directory(out, flags, &config, &spec)?, None)
         }
@@ -85,6 +124,7 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
     let mut task = Task {
         seed: config.seed,
         timesteps: config.timesteps,
+        earlier_ends: &config.earlier_ends,
         space: &spec.action,
         env: &mut env,
         start: resumed.as_ref().map(Checkpoint::start),
@@ -125,7 +165,7 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
         })?,
     };
     let report = Report {
-        deflated_sharpe: if flags.run_directory.is_none() { deflated(&verdict, &run) } else { None },
+        deflated_sharpe: deflated(&verdict, &run),
         verdict,
         origin: checkpoint.state.origin.clone(),
         training: Some(ended.training),
@@ -153,7 +193,8 @@ pub fn learn(plan: Plan, flags: &RunFlags) -> Result<Exit> {
 
 /// Where a training's files are to be.
 enum Place {
-    New(Option<PathBuf>),
+    /// With the names of the hyper-parameters that were given.
+    New(Option<PathBuf>, BTreeSet<String>),
     Resumed(PathBuf, Box<Checkpoint>),
 }
 

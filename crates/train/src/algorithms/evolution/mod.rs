@@ -114,7 +114,7 @@ pub fn train(
             break;
         }
         let begun = Instant::now();
-        let done = state.timesteps as f64 / task.timesteps as f64;
+        let done = state.timesteps as f64 / task.end_at(state.timesteps) as f64;
         let deviation = strategy.deviation(&space, done);
         population.draw(task.seed, number, &centre, &deviation);
         let drawn = begun.elapsed();
