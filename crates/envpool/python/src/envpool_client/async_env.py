@@ -123,7 +123,7 @@ class AsyncEnv:
             mask = np.asarray(mask)
             if mask.dtype != np.bool_ or mask.shape != ids.shape:
                 raise ValueError(f"mask must be a numpy array of {self.batch_size} booleans")
-            mask = mask[order]
+            mask = mask if order is None else mask[order]
         self._ask_reset(ids, mask)
 
     def send(self, actions: npt.NDArray[Any], env_id: npt.NDArray[Any] | None = None) -> None:
@@ -131,7 +131,7 @@ class AsyncEnv:
         environments that `recv` gave last."""
         ids, order = self._as_asked(self._given if env_id is None else env_id)
         sent = as_sent(actions, self.action_space, self.batch_size)
-        if not np.array_equal(order, self.all_env_ids[: self.batch_size]):
+        if order is not None:
             sent = np.ascontiguousarray(sent[order])
         self._session.send(sent, ids.astype(np.uint32) if self._open.is_partial else None)
         self._went(ids)
@@ -219,23 +219,24 @@ class AsyncEnv:
         self._left = left if len(left.env_id) else None
         return rows.at(np.argsort(rows.env_id[: self.batch_size]))
 
-    def _as_asked(self, env_id: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any]]:
-        """Environments in ascending order, and where each of them stood."""
+    def _as_asked(self, env_id: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], npt.NDArray[Any] | None]:
+        """Environments in ascending order, and where each of them stood; none if they stood so already."""
         given = np.asarray(env_id)
         if given.shape != (self.batch_size,) or given.dtype.kind not in "iu":
             raise ValueError(f"env_id of shape {given.shape} and type {given.dtype}, where {self.batch_size} whole "
                              "numbers are due: the environments that this is about")
-        if given.min() < 0 or given.max() >= self.num_envs:
-            wrong = given[(given < 0) | (given >= self.num_envs)][0]
-            raise ValueError(f"environment {wrong} is not one of the {self.num_envs} (0 to {self.num_envs - 1})")
-        order = np.argsort(given, kind="stable")
-        ids: npt.NDArray[np.int32] = given[order].astype(np.int32)
-        twice = ids[1:][ids[1:] == ids[:-1]]
-        if len(twice):
-            raise ValueError(f"environment {twice[0]} is named twice")
-        away = ids[self._is_away[ids]]
-        if len(away):
-            raise ValueError(f"environment {away[0]} is on its way: recv it before it is asked for again")
+        order = None if (given[1:] > given[:-1]).all() else np.argsort(given, kind="stable")
+        ordered = given if order is None else given[order]
+        for wrong in (ordered[0], ordered[-1]):
+            if not 0 <= wrong < self.num_envs:
+                raise ValueError(f"environment {wrong} is not one of the {self.num_envs} (0 to {self.num_envs - 1})")
+        if order is not None and (ordered[1:] == ordered[:-1]).any():
+            raise ValueError(f"environment {ordered[1:][ordered[1:] == ordered[:-1]][0]} is named twice")
+        # A copy, as the caller may write to its own before this has been received.
+        ids: npt.NDArray[np.int32] = ordered.astype(np.int32)
+        is_away = self._is_away[ids]
+        if is_away.any():
+            raise ValueError(f"environment {ids[is_away][0]} is on its way: recv it before it is asked for again")
         waiting = [] if self._left is None else np.intersect1d(ids, self._left.env_id)
         if len(waiting):
             raise ValueError(f"environment {waiting[0]} has not been received: recv it before it is asked for again")
