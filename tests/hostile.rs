@@ -13,7 +13,7 @@ use std::time::Duration;
 use random::{Purpose, Stream};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use wire::frame::{Header, Kind};
-use wire::message::{Hello, encode};
+use wire::message::{CAN_BATCH, Hello, encode};
 use wire::spec::{ActionSpace, Observation, Spec};
 use wire::{Autoreset, Carrier, Connection, Episode, Open, Range, Request, Start};
 
@@ -23,11 +23,12 @@ pub const N_ENVS: u32 = 8;
 /// What client `number` says, frame by frame.
 pub fn conversation(number: u64) -> Vec<Vec<u8>> {
     let mut stream = Stream::new(7, Purpose::Test, number, 0);
-    let hello = Hello { client: "hostile".into(), capabilities: stream.below(8) };
+    let hello = Hello { client: "hostile".into(), capabilities: stream.below(16) };
     let mut frames = vec![frame(Kind::Hello, 0, &encode(&hello).unwrap_or_default())];
+    let capabilities = hello.capabilities;
     let n_requests = stream.below(12);
     for _ in 0..n_requests {
-        frames.push(request(&mut stream));
+        frames.push(request(&mut stream, capabilities));
     }
     // Most of them are bent once, some often, some never.
     for _ in 0..stream.below(4) {
@@ -36,36 +37,56 @@ pub fn conversation(number: u64) -> Vec<Vec<u8>> {
     frames
 }
 
-fn request(stream: &mut Stream) -> Vec<u8> {
+fn request(stream: &mut Stream, capabilities: u64) -> Vec<u8> {
     let session = 1 + stream.below(2) as u32;
     match stream.below(16) {
-        0..=3 => frame(Kind::Open, session, &encode(&open(stream)).unwrap_or_default()),
+        0..=3 => frame(Kind::Open, session, &open(stream, capabilities)),
         4 => frame(Kind::Map, session, &[stream.below(3) as u8]),
         5 | 6 => frame(Kind::Reset, session, &[]),
         7 => {
             let n = stream.below(2 * u64::from(N_ENVS));
             let mask: Vec<u8> = (0..n).map(|_| stream.below(3) as u8).collect();
-            frame(Kind::Reset, session, &mask)
+            let ids = if stream.below(2) == 0 { env_ids(stream) } else { Vec::new() };
+            frame(Kind::Reset, session, &[ids, mask].concat())
         }
         8..=11 => {
             let n = if stream.below(4) == 0 { stream.below(20) } else { u64::from(N_ENVS) };
             let actions: Vec<u8> = (0..n).flat_map(|_| (stream.below(4) as i32 - 1).to_le_bytes()).collect();
+            if stream.below(2) == 0 {
+                let ids = env_ids(stream);
+                let due = ids.len().min(actions.len());
+                return frame(Kind::Step, session, &[&ids, &actions[..due]].concat());
+            }
             frame(Kind::Step, session, &actions)
         }
         12 => frame(Kind::Snapshot, session, &[]),
         13 => {
             let n = stream.below(600);
             let bytes: Vec<u8> = (0..n).map(|_| stream.below(256) as u8).collect();
-            frame(Kind::Restore, session, &[&b"ENVSNAP1"[..], &bytes].concat())
+            frame(Kind::Restore, session, &[&b"ENVSNAP2"[..], &bytes].concat())
         }
         14 => frame(Kind::Close, session, &[]),
         _ => frame(Kind::Wake, session, &[]),
     }
 }
 
-fn open(stream: &mut Stream) -> Open {
+/// Numbers of environments for a partial batch: often in order, sometimes not or not there.
+fn env_ids(stream: &mut Stream) -> Vec<u8> {
+    let n = [1, 3, 4, stream.below(2 * u64::from(N_ENVS))][stream.below(4) as usize];
+    let mut ids: Vec<u32> = (0..n).map(|_| stream.below(u64::from(N_ENVS) + 1) as u32).collect();
+    if stream.below(8) > 0 {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    if stream.below(8) == 0 {
+        ids.push(stream.below(1 << 32) as u32);
+    }
+    ids.iter().flat_map(|id| id.to_le_bytes()).collect()
+}
+
+fn open(stream: &mut Stream, capabilities: u64) -> Vec<u8> {
     let mut choose = |n: u64| stream.below(n);
-    Open {
+    let open = Open {
         n_envs: if choose(8) == 0 { choose(1 << 31) as u32 } else { N_ENVS },
         seed: choose(1 << 31),
         range: [
@@ -82,7 +103,9 @@ fn open(stream: &mut Stream) -> Open {
         liquidate_at_end: choose(2) == 0,
         hold_account: choose(4) == 0,
         batch: [0, 1, 3, 4, N_ENVS, 9][choose(6) as usize],
-    }
+    };
+    // A client that cannot have batches may ask for one all the same.
+    open.encode(capabilities ^ if choose(8) == 0 { CAN_BATCH } else { 0 }).unwrap_or_default()
 }
 
 fn frame(kind: Kind, session: u32, body: &[u8]) -> Vec<u8> {
@@ -202,7 +225,8 @@ fn scribble(memory: &[OwnedFd], stream: &mut Stream) {
         let Ok(file) = descriptor.try_clone().map(File::from) else { return };
         for _ in 0..8 {
             let word = (stream.below(3) as u32).to_le_bytes();
-            let _ = file.write_at(&word, [0, 64, 128, 192, 256, 512, 516, 540][stream.below(8) as usize]);
+            let at = [0, 64, 128, 192, 256, 512, 516, 540, 576, 580, 640, 704][stream.below(12) as usize];
+            let _ = file.write_at(&word, at);
         }
         assert!(file.set_len(1).is_err(), "shared memory could be made shorter");
     }

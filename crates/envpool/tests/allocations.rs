@@ -64,6 +64,7 @@ fn a_step_allocates_nothing() {
         for n_envs in [16, 2048] {
             let mut client =
                 Client::connect_over(&address, Duration::from_secs(20), "test", transport).unwrap();
+            partial_steps(&mut client, n_envs, transport);
             let mut session = client.open(&Open::training(n_envs, 1)).unwrap();
             client.reset(&mut session).unwrap();
             let actions: Vec<i32> = (0..n_envs as i32).map(|env| env % 3).collect();
@@ -82,4 +83,34 @@ fn a_step_allocates_nothing() {
             assert_eq!(after - before, 0, "{transport:?}, {n_envs} environments");
         }
     }
+}
+
+/// The same of steps of a quarter of the environments, four of them in flight.
+fn partial_steps(client: &mut Client, n_envs: u32, transport: Transport) {
+    let batch = n_envs / 4;
+    let mut session = client.open(&Open { batch, ..Open::training(n_envs, 1) }).unwrap();
+    let parts: Vec<Vec<u32>> = (0..4).map(|part| (part * batch..(part + 1) * batch).collect()).collect();
+    for part in &parts {
+        client.reset_some(&mut session, part, &[]).unwrap();
+    }
+    let actions: Vec<i32> = (0..batch as i32).map(|env| env % 3).collect();
+    let mut n_finished = 0;
+    let mut step = |n_steps: usize| {
+        for _ in 0..n_steps {
+            for part in &parts {
+                client.send_some(&mut session, part, Actions::Discrete(&actions)).unwrap();
+            }
+            for _ in &parts {
+                client.receive(&mut session).unwrap();
+                n_finished += session.slab().n_finished();
+            }
+        }
+    };
+    step(50);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    step(200);
+    let after = ALLOCATIONS.load(Ordering::Relaxed);
+    assert!(n_finished > 0, "episodes end among them");
+    assert_eq!(after - before, 0, "{transport:?}, {batch} of {n_envs} environments");
+    client.close(session).unwrap();
 }

@@ -5,7 +5,8 @@
 //! it is read and written by atomic operations alone, and actions are copied out before they are checked. The
 //! *slab* is the server's to write: its client gets no right to. The server therefore fills it in place; the
 //! client, which cannot know whether the server keeps to its turn, copies rewards, ends and records before it
-//! checks them, and lets observations be copied to where they are to go ([`crate::observations`]).
+//! checks them, and lets observations be copied to where they are to go ([`crate::observations`]). With partial
+//! batches there is a slot of the exchange, and a slab, for each request that may be in flight.
 //!
 //! A side that waits looks at the other's counter for a while and then says that it sleeps; only a side that
 //! said so is sent a frame to wake it. So the death of the other side is the end of the stream, as ever.
