@@ -40,6 +40,8 @@ struct Shared {
     current: Option<(u32, usize)>,
     /// How many requests have had a slot, posted or not.
     n_turns: usize,
+    /// Whether its client was told that this side sleeps, and not yet asked whether it has sent a frame since.
+    is_told: bool,
 }
 
 impl Shared {
@@ -127,6 +129,7 @@ impl ServerEnd {
             answered: 0,
             current: None,
             n_turns: 0,
+            is_told: false,
         });
         let words_each = offered.slab.len() / n_slots;
         Some(offered.slab.split(words_each))
@@ -185,7 +188,18 @@ impl ServerEnd {
 
     /// Tells all clients that this side sleeps. `false` if it must not, since a request is posted.
     pub(crate) fn fall_asleep(&mut self) -> bool {
-        self.sessions.iter().for_each(|shared| shared.exchange.server_falls_asleep());
+        self.tell();
+        self.may_sleep()
+    }
+
+    fn tell(&mut self) {
+        for shared in &mut self.sessions {
+            shared.is_told = true;
+            shared.exchange.server_falls_asleep();
+        }
+    }
+
+    fn may_sleep(&mut self) -> bool {
         if self.posted().is_none() {
             return true;
         }
@@ -203,8 +217,12 @@ impl ServerEnd {
         self.spinner.ready();
     }
 
+    /// Each client is asked once a sleep: a frame that was counted twice would be waited for in vain.
     fn wake(&mut self) {
-        self.n_due_wakes += self.sessions.iter().filter(|shared| shared.exchange.server_wakes()).count();
+        for shared in self.sessions.iter_mut().filter(|shared| shared.is_told) {
+            shared.is_told = false;
+            self.n_due_wakes += usize::from(shared.exchange.server_wakes());
+        }
     }
 
     /// Answers the current request of a session, if it was posted. `None` if it came as a frame, or if the session
@@ -228,4 +246,81 @@ impl ServerEnd {
 
 fn is_any_posted(sessions: &[Shared]) -> bool {
     sessions.iter().any(|shared| shared.exchange.last_posted() != shared.answered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Open;
+    use crate::shared::mapping::Mapping;
+
+    #[test]
+    fn a_client_that_wakes_a_server_which_was_not_asleep_yet_is_not_waited_for_twice() {
+        let slots = Slots::of(&Open::training(2, 1), 1);
+        let mut server = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);
+        let (_, mut descriptors) = server.offer(1, slots, 64);
+        let mapping = Mapping::read_write(descriptors.remove(0), slots.exchange_bytes()).unwrap();
+        let client = Exchange::new(mapping, slots);
+        assert!(server.mapped(1, true, 1).is_some());
+        let mut body = [0; 8];
+        let mut play = |server: &mut ServerEnd, number: u32| {
+            assert_eq!(server.take_posted(&mut body).unwrap().map(|posted| posted.session), Some(1));
+            assert_eq!(server.answer(1, AnswerKind::Slab), Some(false), "nobody sleeps");
+            assert_eq!(client.answer_to(number, 0), Some(AnswerKind::Slab));
+        };
+        // It comes while the server is falling asleep: a frame is under way, and is to be read.
+        server.tell();
+        assert!(client.post(1));
+        assert!(server.may_sleep());
+        server.woken_by(Kind::Wake);
+        play(&mut server, 1);
+        // It comes while the server is awake: no frame is under way, and none must be waited for.
+        assert!(!client.post(2));
+        assert!(!server.fall_asleep());
+        play(&mut server, 2);
+        // It comes to a sleeper.
+        assert!(server.fall_asleep());
+        assert!(client.post(3));
+        server.woken_by(Kind::Wake);
+        play(&mut server, 3);
+        assert!(!client.post(4));
+        assert!(!server.fall_asleep());
+    }
+
+    #[test]
+    fn posts_are_taken_one_by_one_and_no_more_than_there_is_room_for() {
+        let mut server = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);
+        let slots = Slots::of(&Open { batch: 2, ..Open::training(6, 1) }, 1);
+        let (_, mut descriptors) = server.offer(1, slots, 128);
+        let mapping = Mapping::read_write(descriptors.remove(0), slots.exchange_bytes()).unwrap();
+        let client = Exchange::new(mapping, slots);
+        assert_eq!(server.mapped(1, true, 1).unwrap().len(), 3);
+        let mut body = [0; 2];
+        let mut taken = |server: &mut ServerEnd| {
+            let posted = server.take_posted(&mut body).map(|posted| posted.map(|posted| posted.slot));
+            posted.map(|slot| (slot, body))
+        };
+        assert_eq!(taken(&mut server).unwrap().0, None);
+        for (number, value) in [(1, 1_u8), (2, 2)] {
+            client.write_request(number as usize - 1, [&[value; 8], &[value; 8]]);
+            client.post(number);
+        }
+        assert_eq!(taken(&mut server), Ok((Some(0), [u64::from_ne_bytes([1; 8]); 2])));
+        server.answer(1, AnswerKind::Slab);
+        assert_eq!((client.answer_to(1, 0), client.answer_to(2, 1)), (Some(AnswerKind::Slab), None));
+        assert_eq!(taken(&mut server), Ok((Some(1), [u64::from_ne_bytes([2; 8]); 2])));
+        server.answer(1, AnswerKind::Frame);
+        assert_eq!(client.answer_to(1, 0), Some(AnswerKind::Slab), "also when later ones are answered");
+        assert_eq!((client.answer_to(2, 1), client.answer_to(3, 2)), (Some(AnswerKind::Frame), None));
+        // A reset in a frame has a slot of its own.
+        assert_eq!(server.take_turn(1), 2);
+        client.post(5);
+        assert_eq!(taken(&mut server).unwrap().0, Some(0));
+        server.answer(1, AnswerKind::Slab);
+        for liar in [7, 2, u32::MAX] {
+            client.post(liar);
+            let what = taken(&mut server).unwrap_err();
+            assert!(what.contains("requests posted, where 3 can be in flight"), "{what}");
+        }
+    }
 }
