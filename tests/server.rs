@@ -367,7 +367,7 @@ fn a_log_in_json_is_one_object_a_line() {
 fn a_client_for_whom_no_descriptor_is_left_is_told_so_and_others_play_on() {
     let place = Place::new();
     let address = format!("unix:{}", place.text("s"));
-    let limited = "ulimit -n 16 && exec \"$0\" --env cartpole --listen \"$1\"";
+    let limited = "ulimit -n 32 && exec \"$0\" --env cartpole --listen \"$1\"";
     let server = bin("envpool").display().to_string();
     let mut server = Run::program("bash").args(["-c", limited, &server, &address]).start();
     let connect = || Client::connect(&address, Duration::from_secs(20), "test");
@@ -377,9 +377,9 @@ fn a_client_for_whom_no_descriptor_is_left_is_told_so_and_others_play_on() {
             Ok(client) => clients.push(client),
             Err(error) => break error.to_string(),
         }
-        assert!(clients.len() < 16, "sixteen descriptors let sixteen clients in");
+        assert!(clients.len() < 32, "as many clients as descriptors");
     };
-    assert!(refused.contains("no room for a client"), "{refused}");
+    assert!(refused.contains("too few file descriptors"), "{refused}");
     assert!(clients.len() > 2, "{} clients", clients.len());
     let mut session = clients[0].open(&Open::training(4, 1)).expect("a session");
     clients[0].reset(&mut session).expect("first observations");
@@ -387,6 +387,25 @@ fn a_client_for_whom_no_descriptor_is_left_is_told_so_and_others_play_on() {
     // Who leaves makes room.
     clients.truncate(1);
     pipe_tests::until("there is room again", || connect().is_ok());
+    server.signal(rustix::process::Signal::TERM);
+    assert!(server.wait(Duration::from_secs(20)).success());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_session_that_memory_has_no_room_for_is_refused_and_the_server_serves_on() {
+    let place = Place::new();
+    let address = format!("unix:{}", place.text("s"));
+    let limited = "ulimit -v 800000 && exec \"$0\" --env cartpole --envs 1048576 --threads 2 --listen \"$1\"";
+    let server = bin("envpool").display().to_string();
+    let mut server = Run::program("bash").args(["-c", limited, &server, &address]).start();
+    let mut client = Client::connect(&address, Duration::from_secs(20), "test").expect("a connection");
+    let refused = client.open(&Open::training(1 << 20, 1)).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("no memory for a session of 1048576 environments"), "{refused}");
+    let mut session = client.open(&Open::training(64, 1)).expect("a smaller session");
+    client.reset(&mut session).expect("first observations");
+    client.step(&mut session, Actions::Discrete(&[1; 64])).expect("a step");
+    drop(client);
     server.signal(rustix::process::Signal::TERM);
     assert!(server.wait(Duration::from_secs(20)).success());
 }

@@ -163,6 +163,10 @@ impl Served {
             },
             length: match open.episode {
                 Episode::Default => length,
+                Episode::Steps(0) => {
+                    let text = "an episode of 0 steps (take at least 1)".into();
+                    return Err(Refusal { code: ErrorCode::BadOpen, text });
+                }
                 Episode::Steps(steps) => EpisodeLength::Bars(steps),
                 Episode::Session => EpisodeLength::Session,
                 Episode::Full => EpisodeLength::Full,

@@ -32,6 +32,8 @@ const HELLO_LIMIT: Duration = Duration::from_secs(10);
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
 /// How long to wait after a connection could not be accepted, for want of file descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The most descriptors that a client takes at a time: its stream, a copy of it, and shared memory on its way.
+const CLIENT_DESCRIPTORS: usize = 8;
 /// How long one wait for a client lasts; the next follows.
 const ACCEPT_WAIT: Duration = Duration::from_secs(3600);
 /// Requests are small; a buffer takes a frame's header and body in one system call.
@@ -103,23 +105,21 @@ impl Listening {
         log::tell("listening", &format!("listening on unix:{}", self.path.display()));
         let served = Arc::new(served);
         let n_clients = Arc::new(AtomicUsize::new(0));
-        let mut reserve = Reserve::new();
         loop {
             let stream = match self.accept() {
                 Ok(stream) => stream,
                 Err(error) => {
-                    let stream = if is_want(&error) { reserve.spend(|| self.accept()) } else { None };
-                    if let Some(stream) = stream {
-                        log::warn("accept", &format!("a client was turned away: {error}"));
-                        refuse(&stream, &format!("the server has no room for a client: {error}"));
-                    } else {
-                        log::warn("accept", &format!("cannot accept a client: {error}"));
-                    }
-                    reserve = Reserve::new();
+                    log::warn("accept", &format!("cannot accept a client: {error}"));
                     thread::sleep(ACCEPT_PAUSE);
                     continue;
                 }
             };
+            if !has_room() {
+                let text = "too few file descriptors are left for another client (raise `ulimit -n`)";
+                log::warn("accept", text);
+                refuse(&stream, text);
+                continue;
+            }
             let place = Place::take(&n_clients);
             if place.number > MAX_CLIENTS {
                 let text =
@@ -151,27 +151,10 @@ impl Listening {
     }
 }
 
-/// A descriptor that is kept for the client that none is left for, so that it can be told.
-struct Reserve(Option<fs::File>);
-
-impl Reserve {
-    fn new() -> Self {
-        Self(fs::File::open("/dev/null").ok())
-    }
-
-    /// Gives the descriptor up, and has `accept` take its place.
-    fn spend(&mut self, accept: impl FnOnce() -> io::Result<UnixStream>) -> Option<UnixStream> {
-        drop(self.0.take()?);
-        accept().ok()
-    }
-}
-
-/// Whether an error says that no descriptor is left.
-fn is_want(error: &io::Error) -> bool {
-    matches!(
-        rustix::io::Errno::from_io_error(error),
-        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
-    )
+/// Whether what a client takes is left, for the descriptors it comes with are not all.
+fn has_room() -> bool {
+    let tried = (0..CLIENT_DESCRIPTORS).map_while(|_| fs::File::open("/dev/null").ok());
+    tried.collect::<Vec<_>>().len() == CLIENT_DESCRIPTORS
 }
 
 /// Which file is at `path`, if any.
@@ -215,7 +198,9 @@ fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream) -> Result<(),
 /// What went wrong with a client; of one that was waited for in vain the system only says that it is not ready.
 fn in_words(error: &WireError) -> String {
     match error {
-        WireError::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+        WireError::Io(error)
+            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+        {
             format!(
                 "a client said no hello for {} s, or left an answer unread for {} s",
                 HELLO_LIMIT.as_secs(),
