@@ -62,6 +62,15 @@ impl TimeSplit {
         parts.into_iter().filter(|(name, seconds)| *name != "validation" || *seconds > 0.0).collect()
     }
 
+    /// The parts that come to a percent and more: `environment 8 %, update 91 %`.
+    pub fn in_words(&self) -> String {
+        let total = self.total().max(f64::MIN_POSITIVE);
+        let shares = self.parts().into_iter().map(|(name, seconds)| (name, 100.0 * seconds / total));
+        let words =
+            shares.filter(|(_, share)| *share >= 1.0).map(|(name, share)| format!("{name} {share:.0} %"));
+        words.collect::<Vec<_>>().join(", ")
+    }
+
     /// All of it.
     pub fn total(&self) -> f64 {
         self.parts().iter().map(|(_, seconds)| seconds).sum()
@@ -286,5 +295,17 @@ impl Report {
             put_file(&directory.join("positions.csv"), &tables::positions(market, evaluation))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_is_told_by_its_larger_parts() {
+        let split = TimeSplit { environment: 0.8, update: 9.16, waiting: 0.04, ..TimeSplit::default() };
+        assert_eq!(split.in_words(), "environment 8 %, update 92 %");
+        assert_eq!(TimeSplit::default().in_words(), "");
     }
 }

@@ -207,7 +207,9 @@ impl<'a> Journal<'a> {
             let mean = self.metrics.episodes().means().map_or("–".into(), |(mean, _)| format!("{mean:.4}"));
             let kl = report.scalars.iter().find(|(name, _)| *name == "losses/approx_kl");
             let kl = kl.map_or(String::new(), |(_, kl)| format!(", KL {kl:.4}"));
-            format!("{speed:.0}/s, return {mean}{kl}, {left:.0} s left")
+            // Last, as a narrow terminal cuts the line at its end.
+            let split = self.split.in_words();
+            format!("{speed:.0}/s, return {mean}{kl}, {left:.0} s left; {split}")
         });
     }
 
