@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import gymnasium
 import numpy as np
 from common import CARTPOLE, ENVPOOL, Place
 
@@ -28,6 +29,19 @@ class Faults(Place):
             ours, theirs = env.step(np.array([0, 1, 2, 1])), twin.step(np.array([0, 1, 2, 1]))
             np.testing.assert_array_equal(ours[0], theirs[0])
 
+    def test_steps_that_are_asked_for_out_of_turn_are_refused_at_once_and_change_nothing(self):
+        env, twin = (self.env(num_envs=4, seed=1) for _ in range(2))
+        env.reset(), twin.reset()
+        actions = np.array([0, 1, 2, 1])
+        with self.assertRaises(gymnasium.error.NoAsyncCallError):
+            env.step_wait()
+        env.step_async(actions)
+        for call in (lambda: env.step_async(actions), lambda: env.step(actions), env.reset):
+            with self.assertRaisesRegex(gymnasium.error.AlreadyPendingCallError, "step_wait"):
+                call()
+        np.testing.assert_array_equal(env.step_wait()[0], twin.step(actions)[0])
+        np.testing.assert_array_equal(env.step(actions)[0], twin.step(actions)[0])
+
     def test_what_cannot_be_opened_says_why(self):
         for keywords, error, words in (
             ({"command": [*CARTPOLE, "--envs", "4"], "num_envs": 5}, envpool_client.Refused, "--envs"),
@@ -40,6 +54,9 @@ class Faults(Place):
             ({"address": "tcp:1"}, ValueError, "unix:PATH"),
             ({}, ValueError, "either"),
             ({"command": CARTPOLE, "seed": -1}, ValueError, "seed=-1"),
+            ({"command": CARTPOLE, "num_envs": 0}, ValueError, "num_envs=0"),
+            ({"command": CARTPOLE, "num_envs": 3.0}, ValueError, "num_envs=3.0"),
+            ({"command": self.server, "episode": 0}, envpool_client.Refused, "0 steps"),
             ({"command": CARTPOLE, "episode": 100}, ValueError, "cartpole has no days"),
             ({"command": self.server, "range": "tomorrow"}, ValueError, "tomorrow"),
             ({"command": self.server, "range": "validation"}, envpool_client.Refused, "--validation-days"),

@@ -96,6 +96,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
         self._is_new = True
+        self._is_pending = False
         self._slab: Slab | None = None
         self.closed = False
 
@@ -127,6 +128,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
     ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """Starts new episodes: everywhere, or where `options["reset_mask"]` is true. With `seed` the whole session
         begins anew, keyed with it: equal seeds give equal bits."""
+        self._check_not_pending("reset")
         mask = self._reset_mask(seed, options)
         if seed is not None:
             if isinstance(seed, (list, tuple)):
@@ -146,13 +148,22 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Sends actions, so that this program can do other work while the server steps."""
+        self._check_not_pending("step_async")
         self._session.send(as_sent(actions, self.single_action_space, self.num_envs))
+        self._is_pending = True
 
     def step_wait(self) -> Step:
         """What the actions of `step_async` have brought."""
+        if not self._is_pending:
+            raise gym.error.NoAsyncCallError("step_wait without a step_async before it", "step_wait")
+        self._is_pending = False
         slab = self._slab = self._session.receive()
-        ended = infos(slab.finished, slab.finished["env"], self.num_envs, self._mode)
+        ended = infos(slab.finished, slab.finished["env"], self.num_envs, self._mode) if len(slab.finished) else {}
         return slab.observations, slab.rewards, slab.terminated, slab.truncated, ended
+
+    def _check_not_pending(self, name: str) -> None:
+        if self._is_pending:
+            raise gym.error.AlreadyPendingCallError(f"{name} after a step_async: take its answer with step_wait", name)
 
     def snapshot(self) -> bytes:
         """The whole state of all environments, for `restore` here or in another `VectorEnv` that was made in the same
@@ -217,6 +228,8 @@ def with_envs(
     command: Sequence[str | os.PathLike[str]] | None, num_envs: int | None
 ) -> Sequence[str | os.PathLike[str]] | None:
     """A command that allows `num_envs`, unless it says itself how many are allowed."""
+    if num_envs is not None and (not isinstance(num_envs, (int, np.integer)) or num_envs < 1):
+        raise ValueError(f"num_envs={num_envs!r}: say a whole number from 1 on")
     if not command or num_envs is None or isinstance(command, (str, bytes)):
         return command
     says_so = any(os.fspath(part).split("=")[0] == "--envs" for part in command)
