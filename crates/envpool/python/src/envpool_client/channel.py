@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Sequence
 
+from .awake import Spinner
 from .errors import NotReached, ServerGone, ServerTimeout
 
 _EXIT_LIMIT_SECONDS = 2.0
@@ -32,6 +33,7 @@ class Channel:
         self.process = process
         self._reader, self._writer = reader, writer
         self._answer_timeout = answer_timeout
+        self._spinner = Spinner()
         # Also when this value is forgotten and at the interpreter's end, so that no server is left over.
         self._end = weakref.finalize(self, _end, {reader, writer}, process, _EXIT_LIMIT_SECONDS)
         for descriptor in (reader, writer):
@@ -125,6 +127,17 @@ class Channel:
                 written -= len(left.pop(0))
             if left:
                 left[0] = left[0][written:]
+
+    def beside(self, n_threads: int) -> None:
+        """The server works on so many threads, which is told to whoever waits awake for it."""
+        self._spinner.beside(n_threads)
+
+    def receive_soon_into(self, view: memoryview) -> None:
+        """Fills `view` with what is likely to come soon."""
+        if not self._early and not self.closed:
+            self._spinner.look(self._readable)
+        self.receive_into(view)
+        self._spinner.ready()
 
     def receive_into(self, view: memoryview, timeout: float | None = None) -> None:
         """Fills `view`."""

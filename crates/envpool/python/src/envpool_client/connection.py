@@ -134,10 +134,14 @@ class Connection:
                        descriptors: list[int] | None = None) -> int:
         """The length of the answer that is due; a refusal is raised. What comes with it is put into `descriptors`."""
         self._is_cut = True
-        if descriptors is None:
+        if descriptors is not None:
+            descriptors += self.channel.receive_with_descriptors_into(memoryview(self._header))
+        elif timeout is not None:
             self.channel.receive_into(memoryview(self._header), timeout)
         else:
-            descriptors += self.channel.receive_with_descriptors_into(memoryview(self._header))
+            self.channel.receive_soon_into(memoryview(self._header))
+        if self._header == encode_header(due, session, 0):
+            return 0
         kind, number, length = decode_header(self._header, self.peer)
         if kind is Kind.REFUSED:
             reader = Reader(self._receive_body(length), self.peer)
@@ -215,8 +219,11 @@ class Session:
         self._shared = shared
         self._head, self._record = layout.head(), layout.record()
         self._max_bytes = layout.max_bytes
+        # Those that are read where they lie are taken apart once.
+        self._in_place: dict[int, Slab] = {}
+        if shared is not None:
+            connection.channel.beside(shared.n_threads)
         self._buffers = _Buffers(self._max_bytes, kept=_KEPT_BUFFERS) if copy else None
-        self._own = None if copy or shared else np.empty(self._max_bytes, np.uint8)
         self._n_turns = 0
         # Where the answers to the requests in flight will lie, the oldest first.
         self._in_flight: deque[int] = deque()
@@ -272,16 +279,12 @@ class Session:
         length = connection.receive_header(Kind.SLAB, self.number)
         if length == 0 and self._shared is not None:
             connection.end_exchange()
-            return self._read_shared(self._shared.slab(slot))
+            return self._read_shared(slot)
         if not self._head.itemsize <= length <= self._max_bytes:
             raise ProtocolError(f"{connection.peer} sent a slab of {length} bytes")
-        if self._buffers is not None:
-            buffer = self._buffers.take()[:length]
-        else:
-            assert self._own is not None
-            buffer = self._own[:length]
-        connection.receive_slab_into(buffer.data)
-        return Slab(self.layout, self._head, self._record, buffer, connection.peer)
+        slab = self._slab_of_own()
+        connection.receive_slab_into(slab.buffer[:length].data)
+        return slab.read(length)
 
     def snapshot(self) -> bytes:
         """The session's whole state, for `restore` of a session that was opened in the same way on a server that
@@ -301,13 +304,27 @@ class Session:
         self.connection.send(Kind.CLOSE, self.number)
         self.connection.receive_nothing(Kind.CLOSED, self.number)
 
-    def _read_shared(self, shared: npt.NDArray[np.uint8]) -> Slab:
-        n_finished = int(shared[: self._head.itemsize].view(self._head)[0]["n_finished"])
-        length = min(self._head.itemsize + n_finished * self._record.itemsize, self._max_bytes)
-        buffer = shared[:length]
+    def _read_shared(self, slot: int) -> Slab:
+        assert self._shared is not None
+        if slot not in self._in_place:
+            self._in_place[slot] = self._slab_in(self._shared.slab(slot))
+        slab = self._in_place[slot]
+        if self._buffers is None:
+            return slab.read()
+        length = slab.length
+        copy = self._slab_in(self._buffers.take())
+        copy.buffer[:length] = slab.buffer[:length]
+        return copy.read(length)
+
+    def _slab_of_own(self) -> Slab:
+        """A slab for a frame to be read into."""
         if self._buffers is not None:
-            buffer = self._buffers.take()[:length]
-            buffer[:] = shared[:length]
+            return self._slab_in(self._buffers.take())
+        if not self._in_place:
+            self._in_place[0] = self._slab_in(np.empty(self._max_bytes, np.uint8))
+        return self._in_place[0]
+
+    def _slab_in(self, buffer: npt.NDArray[np.uint8]) -> Slab:
         return Slab(self.layout, self._head, self._record, buffer, self.connection.peer)
 
 

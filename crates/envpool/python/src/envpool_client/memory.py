@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 ACTIONS_AT = 512
 """Where the actions begin; what stands before them is for clients with atomics."""
+_N_THREADS_AT = 320
 _LINE = 64
 
 
@@ -57,6 +58,11 @@ class SharedMemory:
         self._written: npt.NDArray[np.uint8] = np.frombuffer(written, np.uint8)
         self._read: npt.NDArray[np.uint8] = np.frombuffer(read, np.uint8)
         self._slots = slots
+
+    @property
+    def n_threads(self) -> int:
+        """On how many threads the server steps."""
+        return int(self._written[_N_THREADS_AT : _N_THREADS_AT + 4].view("<u4")[0])
 
     def slab(self, slot: int) -> npt.NDArray[np.uint8]:
         """What the server writes; read-only."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -283,7 +283,8 @@ class SlabLayout:
 class Slab:
     """What one exchange brought: views into its buffer, checked, nothing copied."""
 
-    __slots__ = ("env_id", "finished", "observations", "rewards", "terminated", "trace", "trace_costs", "truncated")
+    __slots__ = ("_count", "_ends", "_head_bytes", "_layout", "_peer", "_record", "buffer", "env_id", "finished",
+                 "observations", "rewards", "terminated", "trace", "trace_costs", "truncated")
 
     observations: npt.NDArray[np.float32]
     rewards: npt.NDArray[np.float32]
@@ -298,30 +299,51 @@ class Slab:
     trace_costs: npt.NDArray[np.float64] | None
     """Environments × kinds of costs."""
 
+    buffer: npt.NDArray[np.uint8]
+    """All of it."""
+
     def __init__(self, layout: SlabLayout, head: np.dtype[np.void], record: np.dtype[np.void],
                  buffer: npt.NDArray[np.uint8], peer: str) -> None:
-        n, received = layout.n_rows, len(buffer)
-        sections = buffer[: head.itemsize].view(head)[0]
-        n_finished = int(sections["n_finished"])
-        if n_finished > n or received != head.itemsize + n_finished * record.itemsize:
+        """Views into `buffer`, which has room for the largest slab; what they say counts from `read` on."""
+
+        def section(name: str) -> npt.NDArray[Any]:
+            kind, offset = head.fields[name][:2]  # type: ignore[index]
+            return np.ndarray(kind.shape or (1,), kind.base, buffer.data, offset)
+
+        self.buffer, self._layout, self._head_bytes, self._record, self._peer = (
+            buffer, layout, head.itemsize, record, peer)
+        self._count = section("n_finished")
+        self.env_id = section("env_id") if layout.is_partial else None
+        self._ends = section("terminated"), section("truncated")
+        self.observations, self.rewards = section("observations"), section("rewards")
+        self.terminated, self.truncated = self._ends[0].view(np.bool_), self._ends[1].view(np.bool_)
+        self.finished = buffer[:0].view(record)
+        self.trace = self.trace_costs = None
+        if layout.has_trace:
+            trace, cut = section("trace"), layout.n_rows * len(TRACE_COLUMNS)
+            self.trace = trace[:cut].reshape(len(TRACE_COLUMNS), layout.n_rows)
+            self.trace_costs = trace[cut:].reshape(layout.n_rows, layout.n_cost_kinds)
+
+    @property
+    def length(self) -> int:
+        """The bytes that it says it has, but never more than there are."""
+        return min(self._head_bytes + int(self._count[0]) * self._record.itemsize, len(self.buffer))
+
+    def read(self, received: int | None = None) -> Slab:
+        """Checks what has come: so many bytes, or in shared memory as many as it says itself."""
+        layout, peer, n_finished = self._layout, self._peer, int(self._count[0])
+        end = self._head_bytes + n_finished * self._record.itemsize
+        if n_finished > layout.n_rows or received not in (None, end):
             raise ProtocolError(f"{peer} sent a slab of {received} bytes with {n_finished} finished episodes")
-        self.finished = buffer[head.itemsize :].view(record)
+        self.finished = self.buffer[self._head_bytes : end].view(self._record)
         if n_finished and int(self.finished["env"].max()) >= layout.n_envs:
             raise ProtocolError(f"{peer} sent a finished episode of environment {self.finished['env'].max()}")
-        self.env_id = sections["env_id"] if layout.is_partial else None
         if self.env_id is not None:
             if np.any(self.env_id[:-1] >= self.env_id[1:]) or int(self.env_id[-1]) >= layout.n_envs:
                 raise ProtocolError(f"{peer} sent a slab of environments that are not open, or not in order")
             if n_finished and not np.isin(self.finished["env"], self.env_id).all():
                 raise ProtocolError(f"{peer} sent a finished episode of an environment that the slab is not about")
-        ends = (sections["terminated"], sections["truncated"])
         # A byte other than 0 and 1 is no boolean, and numpy would not say so.
-        if max(int(end.max(initial=0)) for end in ends) > 1:
+        if max(map(np.maximum.reduce, self._ends)) > 1:
             raise ProtocolError(f"{peer} sent an end of an episode that is neither 0 nor 1")
-        self.observations, self.rewards = sections["observations"], sections["rewards"]
-        self.terminated, self.truncated = ends[0].view(np.bool_), ends[1].view(np.bool_)
-        self.trace = self.trace_costs = None
-        if layout.has_trace:
-            cut = n * len(TRACE_COLUMNS)
-            self.trace = sections["trace"][:cut].reshape(len(TRACE_COLUMNS), n)
-            self.trace_costs = sections["trace"][cut:].reshape(n, layout.n_cost_kinds)
+        return self
