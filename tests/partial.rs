@@ -291,7 +291,9 @@ fn parts_are_snapshot_and_restored_on_another_server() {
         seen
     };
     let mut session = one.open(&open).expect("a session");
-    [0, 6, 12, 18].map(|first| one.reset_some(&mut session, &ids(first), &[]).expect("first observations"));
+    for first in [0, 6, 12, 18] {
+        one.reset_some(&mut session, &ids(first), &[]).expect("first observations");
+    }
     play(&mut one, &mut session, 0..25);
     let snapshot = one.snapshot(&session).expect("a snapshot");
     let then = session.slab().bytes().to_vec();

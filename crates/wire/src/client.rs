@@ -391,12 +391,17 @@ impl Client {
         self.receive(session)
     }
 
-    /// Frees a session.
+    /// Frees a session; what is in flight is received and forgotten.
     ///
     /// # Errors
     /// If the server refuses, or is gone.
-    #[expect(clippy::needless_pass_by_value, reason = "a closed session must not be used again")]
-    pub fn close(&mut self, session: Session) -> Result<(), WireError> {
+    pub fn close(&mut self, mut session: Session) -> Result<(), WireError> {
+        while session.in_flight() > 0 {
+            match self.receive(&mut session) {
+                Ok(()) | Err(WireError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         self.channel.send(Kind::Close, session.id, &[])?;
         self.receive_nothing(Kind::Closed)
     }
