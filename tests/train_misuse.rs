@@ -55,6 +55,16 @@ fn a_finished_run_is_judged_again_though_its_last_update_went_beyond_its_timeste
 }
 
 #[test]
+fn seeds_that_no_configuration_can_hold_are_refused() {
+    let place = Place::new();
+    for flags in ["--seed 9223372036854775808", "--seeds 3 --seed 9223372036854775806"] {
+        let line = train_ppo(&place, flags).args(cartpole()).fails(2);
+        assert!(line.contains("--seed"), "{line}");
+    }
+    assert!(!place.path("runs").exists(), "nothing was begun");
+}
+
+#[test]
 fn runs_that_begin_in_the_same_second_have_directories_of_their_own() {
     let place = Place::new();
     let mut runs: Vec<_> = (0..4).map(|_| train_ppo(&place, "").args(cartpole()).start()).collect();

@@ -12,6 +12,9 @@ use crate::algorithms::Algorithm;
 use crate::networks::network::Activation;
 use crate::training::window::Window;
 
+/// The largest number that TOML can hold, and so the largest that a run can be repeated with.
+const LARGEST_NUMBER: u64 = i64::MAX as u64;
+
 /// The most threads that anything is given: beyond it, something was mistyped.
 const MAX_THREADS: usize = 1024;
 
@@ -148,7 +151,19 @@ impl Config {
     /// If a value is out of its range.
     pub fn check(&self) -> Result<()> {
         let checks = [
-            (self.timesteps > 0, "--timesteps must be at least 1"),
+            (
+                self.seed <= LARGEST_NUMBER,
+                "--seed must be at most 9223372036854775807, and so must the last of --seeds",
+            ),
+            (
+                (1..=LARGEST_NUMBER).contains(&self.timesteps),
+                "--timesteps must be at least 1 and at most 9223372036854775807",
+            ),
+            (
+                self.checkpoint_every <= LARGEST_NUMBER,
+                "--checkpoint-every must be at most 9223372036854775807",
+            ),
+            (self.eval_every <= LARGEST_NUMBER, "--eval-every must be at most 9223372036854775807"),
             (
                 self.hidden.iter().all(|width| (1..=65_536).contains(width)),
                 "--hidden takes widths from 1 to 65536",
@@ -213,6 +228,20 @@ mod tests {
         std::fs::write(&path, "seed = 1\n\n[algorithm.ppo]\ngama = 0.9\n").unwrap();
         let error = Config::read(&path).unwrap_err().to_string();
         assert!(error.contains("line 4") && error.contains("gama"), "{error}");
+    }
+
+    #[test]
+    fn numbers_that_the_file_could_not_hold_are_refused() {
+        let largest = Config { seed: LARGEST_NUMBER, timesteps: LARGEST_NUMBER, ..Config::default() };
+        assert!(largest.check().is_ok());
+        assert_eq!(toml::from_str::<Config>(&largest.to_toml().unwrap()).unwrap(), largest);
+        for (flag, config) in [
+            ("--seed", Config { seed: 1 << 63, ..Config::default() }),
+            ("--timesteps", Config { timesteps: u64::MAX, ..Config::default() }),
+            ("--checkpoint-every", Config { checkpoint_every: u64::MAX, ..Config::default() }),
+        ] {
+            assert!(config.check().unwrap_err().to_string().contains(flag), "{flag}");
+        }
     }
 
     #[test]

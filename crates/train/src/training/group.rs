@@ -61,6 +61,8 @@ pub fn run(new: NewRun, flags: &RunFlags) -> Result<Exit> {
         Some(count) => GroupPlan::walk_forward(&config, &spec, (count, flags.embargo_days), at_once)?,
         None => GroupPlan::seeds(&config, count, at_once),
     };
+    // The last seed may be one that no configuration can hold.
+    plan.members.iter().try_for_each(|member| member.config.check())?;
     let out = out.unwrap_or_else(|| default_out(&spec));
     let group = run_directory::create_group(&out, &plan.mark(), &Zoned::now())?;
     let _claim = run_directory::claim(&group)?;
