@@ -335,6 +335,39 @@ fn a_server_answers_a_ping_lets_in_whom_it_is_told_and_says_goodbye() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_signal_ends_a_server_that_still_loads() {
+    let place = Place::new();
+    let features = place.path("features.parquet");
+    let made = std::process::Command::new("mkfifo").arg(&features).status().expect("mkfifo runs");
+    assert!(made.success());
+    let address = format!("unix:{}", place.text("s"));
+    for listen in [&[][..], &["--listen", &address]] {
+        // Nobody ever opens the other end of the pipe that it reads, and its stdin stays open.
+        let mut server = Guard(
+            std::process::Command::new(bin("envpool"))
+                .arg(&features)
+                .args(listen)
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("envpool starts"),
+        );
+        let status = format!("/proc/{}/status", server.0.id());
+        pipe_tests::until("it listens to signals", || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            caught.is_some_and(|mask| {
+                u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask >> 14 & 1 == 1)
+            })
+        });
+        server.signal(rustix::process::Signal::TERM);
+        assert!(server.wait(Duration::from_secs(20)).success(), "{listen:?}");
+        assert!(!place.path("s").exists());
+    }
+}
+
+#[test]
 fn a_log_in_json_is_one_object_a_line() {
     let place = Place::new();
     let log = std::fs::File::create(place.path("log")).expect("a log");

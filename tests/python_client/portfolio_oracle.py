@@ -93,8 +93,13 @@ class Portfolio:
             else:
                 high = middle
         shares = level * low / price
-        # A hair below the exact size, so that a full long never borrows; it matters where shares come whole.
-        return float(math.trunc(shares * (1 - 1e-12))) if self.whole_shares else shares
+        if not self.whole_shares:
+            return shares
+        # As many as can be paid for: one more than a hair below the exact size, where that is whole.
+        whole = float(math.trunc(shares * (1 - 1e-12)))
+        more = whole + math.copysign(1, level)
+        costs, _ = self.costs_of(more - self.shares, price, session)
+        return more if abs(more) * price <= abs(level) * (worth - sum(costs.values())) else whole
 
     def order(self, target, price, session):
         """Brings the position to `target`; returns what was bought and at which price."""

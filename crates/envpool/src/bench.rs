@@ -96,9 +96,10 @@ fn build_pool(arguments: &BenchArguments) -> Result<()> {
 
 /// Serves on stdin and stdout.
 fn serve(arguments: &BenchArguments) -> Result<()> {
+    let gate = stdio::stop_on_signals()?;
     build_pool(arguments)?;
     let served = served(arguments, arguments.envs.first().copied().unwrap_or(1))?;
-    rayon::scope(|_| stdio::serve(&served))
+    rayon::scope(|_| stdio::serve(&served, &gate))
 }
 
 /// Steps a second that `step` makes in so many environments; it is told the number of the step.

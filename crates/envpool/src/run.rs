@@ -54,12 +54,13 @@ fn serve_on_socket(address: &str, mode: u32, serve: &Serve) -> Result<()> {
 fn serve_on_stdio(serve: &Serve) -> Result<()> {
     stdio::check()?;
     let config = Config::new(serve)?;
+    let gate = stdio::stop_on_signals()?;
     let served = prepare(&config)?;
     if config.n_threads > 1 {
         // Inside the pool, so that a step need not be handed in from outside.
-        rayon::scope(|_| stdio::serve(&served))
+        rayon::scope(|_| stdio::serve(&served, &gate))
     } else {
-        stdio::serve(&served)
+        stdio::serve(&served, &gate)
     }
 }
 

@@ -25,8 +25,16 @@ pub fn check() -> Result<(), UsageError> {
     Ok(())
 }
 
-/// Serves until the client is done.
-pub fn serve(served: &Served) -> Result<()> {
+/// Has a signal end the process from now on. To be called before anything is loaded: process 1 of a container has
+/// no other end while it loads.
+pub fn stop_on_signals() -> Result<Gate> {
+    let gate = Gate::default();
+    stop::on_signal(stop::catch_signals()?, gate.clone(), true, || ())?;
+    Ok(gate)
+}
+
+/// Serves until the client is done, or `gate` closes.
+pub fn serve(served: &Served, gate: &Gate) -> Result<()> {
     // Plain files, for the standard streams of the library buffer lines and lock.
     let reader = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let writer = File::from(io::stdout().as_fd().try_clone_to_owned()?);
@@ -35,8 +43,6 @@ pub fn serve(served: &Served) -> Result<()> {
         rustix::io::ioctl_fionbio(stream, false).map_err(io::Error::from)?;
         wire::wait::widen_pipe(stream);
     }
-    let gate = Gate::default();
-    stop::on_signal(stop::catch_signals()?, gate.clone(), true, || ())?;
     let reader = BufReader::with_capacity(READ_BUFFER_BYTES, Awake::new(reader));
-    Ok(converse(served, &gate, Carrier::Pipes, reader, writer, || ())?)
+    Ok(converse(served, gate, Carrier::Pipes, reader, writer, || ())?)
 }

@@ -134,7 +134,13 @@ impl Account {
             equity_after = if bend == 0.0 { twice } else { twice - (once - twice) * (once - twice) / bend };
         }
         let shares = level * equity_after * (1.0 - SIZE_MARGIN) / price;
-        if terms.whole_shares { shares.trunc() } else { shares }
+        if !terms.whole_shares {
+            return shares;
+        }
+        // Where the exact size is whole, the margin must not cost a share: one more is taken if all of it is paid for.
+        let (whole, more) = (shares.trunc(), shares.trunc() + level.signum());
+        let costs = self.order_costs(more - self.shares, price, sold_today, terms).0.total();
+        if more.abs() * price <= level.abs() * (equity_before - costs) { more } else { whole }
     }
 
     /// What buying `bought` shares costs (selling, if negative), and the price of the fill; `sold_today` if the
@@ -215,6 +221,25 @@ mod tests {
             account.trade_to(&mut ledger, 1.0, 123.45, 0, &terms);
             assert!((0.0..1e-6).contains(&account.cash), "step {step}: cash {}", account.cash);
         }
+    }
+
+    #[test]
+    fn whole_shares_are_as_many_as_the_money_pays_for() {
+        let shares = |capital: f64, level: f64, price: f64, costs: &str| {
+            let mut account = Account::new(capital);
+            account.trade_to(&mut Ledger::default(), level, price, 0, &terms(costs, 0.0, true));
+            assert!(level < 0.0 || level > 1.0 || account.cash >= 0.0, "cash {}", account.cash);
+            account.shares
+        };
+        assert_eq!(shares(100_000.0, 1.0, 500.0, "none"), 200.0);
+        assert_eq!(shares(100_000.0, -1.0, 500.0, "none"), -200.0);
+        assert_eq!(shares(100_000.0, 0.5, 500.0, "none"), 100.0);
+        assert_eq!(shares(100_000.0, 2.0, 500.0, "none"), 400.0);
+        assert_eq!(shares(99_999.99, 1.0, 500.0, "none"), 199.0);
+        // 99 shares at 1,000 and a hundredth of that are 99,990; one more would be 101,000.
+        assert_eq!(shares(100_000.0, 1.0, 1_000.0, "bps:100"), 99.0);
+        assert_eq!(shares(101_000.0, 1.0, 1_000.0, "bps:100"), 100.0);
+        assert_eq!(shares(100.0, 1.0, 500.0, "none"), 0.0);
     }
 
     #[test]
