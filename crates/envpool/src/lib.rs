@@ -9,12 +9,13 @@
 //! - [`session`]: one batch of environments and its slabs, which [`fill`] fills; [`snapshot`]: its whole state in
 //!   bytes.
 //! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.
-//! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal.
+//! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal; [`clock`]: what steps are timed by.
 //! - [`describe`]: the specification for people; [`ping`]: whether a server serves; [`log`]: what it says meanwhile.
 //! - [`bench`]: how fast steps reach another process.
 pub mod bench;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod describe;
 pub mod fill;

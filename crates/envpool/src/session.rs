@@ -8,7 +8,7 @@ use wire::{Open, Slab, SlabLayout};
 
 use crate::served::Served;
 use crate::snapshot::{self, Parts};
-use crate::fill;
+use crate::{clock, fill};
 
 /// More than an environment takes beside its place in the slabs.
 const STATE_BYTES: usize = 512;
@@ -53,7 +53,8 @@ impl Session {
             trace: open.trace,
         };
         check_memory(&SlabLayout::of(open, &opened), open)?;
-        let batch = served.environment(open)?.batch(n_envs, open.seed, autoreset);
+        let mut batch = served.environment(open)?.batch(n_envs, open.seed, autoreset);
+        batch.time_by(clock::nanoseconds);
         Ok(Self {
             batch,
             open: open.clone(),

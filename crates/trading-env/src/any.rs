@@ -116,6 +116,11 @@ impl AnyBatch {
         for_any!(Self, self, batch => batch.reset(mask, observations));
     }
 
+    /// See [`Batch::time_by`].
+    pub fn time_by(&mut self, clock: fn() -> u64) {
+        for_any!(Self, self, batch => batch.time_by(clock));
+    }
+
     /// See [`Batch::is_parallel`].
     pub fn is_parallel(&self) -> bool {
         for_any!(Self, self, batch => batch.is_parallel())

@@ -8,12 +8,14 @@
 //! - [`actions`], [`outputs`]: what goes into a step and what comes out of it.
 //! - [`chosen`]: all environments, or those that a list names.
 //! - [`step`]: the step itself, over threads.
+//! - [`spread`]: whether threads are worth it.
 //! - [`saved`]: the batch as a snapshot.
 
 mod actions;
 mod chosen;
 mod outputs;
 mod saved;
+mod spread;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -24,13 +26,8 @@ pub use outputs::Outputs;
 use crate::environment::{ActionSpace, Environment, EpisodeKey};
 use crate::error::ActionError;
 use chosen::{All, Chosen, Listed, check_listed};
+use spread::{MIN_ENVS_PER_TASK, Spread};
 use step::{Run, Stepper};
-
-/// The fewest environments worth handing to another thread.
-const MIN_ENVS_PER_TASK: usize = 128;
-/// Waking a sleeping core takes tens of microseconds: batches below this many expected nanoseconds stay on
-/// one thread.
-const MIN_PARALLEL_NS: usize = 40_000;
 
 /// What happens to an environment whose episode has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +53,7 @@ pub struct Batch<E: Environment> {
     observation_len: usize,
     states: Vec<E::State>,
     tallies: Vec<Tally>,
+    spread: Spread,
 }
 
 /// How far one environment has come.
@@ -76,7 +74,8 @@ impl<E: Environment> Batch<E> {
         let key = |env| EpisodeKey { seed, env: env as u64, episode: 0 };
         let states = (0..n_envs).map(|env| environment.reset(key(env))).collect();
         let tallies = vec![Tally::start(0); n_envs];
-        Self { environment, autoreset, seed, action_space, observation_len, states, tallies }
+        let spread = Spread::new();
+        Self { environment, autoreset, seed, action_space, observation_len, states, tallies, spread }
     }
 
     /// How many environments there are.
@@ -154,15 +153,15 @@ impl<E: Environment> Batch<E> {
         Ok(())
     }
 
-    /// Whether a step of all environments is spread over the rayon pool that it runs in.
-    pub fn is_parallel(&self) -> bool {
-        self.is_worth_threads(self.n_envs())
+    /// Lets `clock`, which tells nanoseconds, decide whether steps are spread over the rayon pool that they run in:
+    /// both ways are timed, and the faster one is kept. Without it, it is decided by what a step usually takes.
+    pub fn time_by(&mut self, clock: fn() -> u64) {
+        self.spread.clock = Some(clock);
     }
 
-    fn is_worth_threads(&self, n_envs: usize) -> bool {
-        // About 60 ns for the rules of an environment and an eighth of a nanosecond a number gathered.
-        let expected_ns = n_envs * (60 + self.observation_len / 8);
-        expected_ns >= MIN_PARALLEL_NS && n_envs > MIN_ENVS_PER_TASK
+    /// Whether a step of all environments is spread over the rayon pool that it runs in, as far as is known.
+    pub fn is_parallel(&self) -> bool {
+        self.spread.is_parallel(self.n_envs(), self.observation_len)
     }
 
     /// Whether `step` would take these actions; the error names the first environment whose action is wrong.
@@ -207,11 +206,12 @@ impl<E: Environment> Batch<E> {
     fn step_chosen<C: Chosen>(&mut self, chosen: C, actions: Actions<'_>, outputs: Outputs<'_>) {
         let n_chosen = chosen.len();
         outputs.assert_lengths(n_chosen, self.observation_len);
-        let envs_per_task = if self.is_worth_threads(n_chosen) {
-            n_chosen.div_ceil(rayon::current_num_threads()).max(MIN_ENVS_PER_TASK)
-        } else {
-            n_chosen
-        };
+        let n_threads = rayon::current_num_threads();
+        let plan = self.spread.plan(n_chosen, self.observation_len, n_threads);
+        let clock = self.spread.clock.filter(|_| plan.is_timed);
+        let begun = clock.map_or(0, |clock| clock());
+        let envs_per_task =
+            if plan.is_parallel { n_chosen.div_ceil(n_threads).max(MIN_ENVS_PER_TASK) } else { n_chosen };
         let stepper = Stepper {
             environment: &self.environment,
             autoreset: self.autoreset,
@@ -221,6 +221,7 @@ impl<E: Environment> Batch<E> {
         };
         let run = Run { first_env: 0, states: &mut self.states, tallies: &mut self.tallies };
         stepper.step_split(chosen, run, actions, outputs, envs_per_task);
+        self.spread.took(n_chosen, plan, clock.map_or(0, |clock| clock().saturating_sub(begun)));
     }
 
     /// A new episode, where the one before was begun.

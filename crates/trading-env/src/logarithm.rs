@@ -2,6 +2,11 @@
 //! order, without its branches, so that they are done on several numbers at a time, and one need not wait for
 //! the one before.
 
+#![expect(clippy::excessive_precision, reason = "the constants as their source has them")]
+#![expect(clippy::inline_always, reason = "only what is inlined is vectorised with the loop around it")]
+
+use crate::environment::BLOCK_LEN;
+
 // FreeBSD's e_log.c, where the constants have these names.
 const LN2_HI: f64 = 6.931_471_803_691_238_164_90e-01;
 const LN2_LO: f64 = 1.908_214_929_270_587_700_02e-10;
@@ -21,24 +26,37 @@ const MANTISSA: u64 = (1 << 52) - 1;
 const WHOLE: u64 = 0x4330_0000_0000_0000;
 
 /// Puts its logarithm in the place of each number.
-pub(crate) fn logarithms(numbers: &mut [f64]) {
-    if numbers.iter().fold(true, |all, &x| all & is_positive_and_normal(x)) {
+#[inline(always)]
+pub(crate) fn logarithms(numbers: &mut [f64; BLOCK_LEN]) {
+    if are_positive_and_normal(numbers) {
         for x in numbers {
             *x = logarithm(*x);
         }
     } else {
-        for x in numbers {
-            *x = libm::log(*x);
-        }
+        logarithms_of_any(numbers);
     }
 }
 
-#[inline]
-fn is_positive_and_normal(x: f64) -> bool {
-    (x >= f64::MIN_POSITIVE) & (x < f64::INFINITY)
+#[inline(never)]
+fn logarithms_of_any(numbers: &mut [f64]) {
+    for x in numbers {
+        *x = libm::log(*x);
+    }
 }
 
-#[inline]
+/// Without comparing: whatever is below the least normal number's bits, above the largest's, or negative has the
+/// uppermost bit in one of the three.
+#[inline(always)]
+fn are_positive_and_normal(numbers: &[f64]) -> bool {
+    let (least, largest) = (f64::MIN_POSITIVE.to_bits(), f64::MAX.to_bits());
+    let outside = numbers.iter().fold(0, |outside, x| {
+        let bits = x.to_bits();
+        outside | bits | bits.wrapping_sub(least) | largest.wrapping_sub(bits)
+    });
+    outside >> 63 == 0
+}
+
+#[inline(always)]
 fn logarithm(x: f64) -> f64 {
     // x = 2ᵏ (1 + f), with 1 + f between √½ and √2.
     let shifted = x.to_bits() + TO_ONE;
@@ -61,7 +79,8 @@ mod tests {
     use random::{Purpose, Stream};
 
     fn check(numbers: &[f64]) {
-        let mut found = numbers.to_vec();
+        let mut found = [1.0; BLOCK_LEN];
+        found[..numbers.len()].copy_from_slice(numbers);
         logarithms(&mut found);
         for (&x, found) in numbers.iter().zip(found) {
             assert_eq!(found.to_bits(), libm::log(x).to_bits(), "{x:e}");
@@ -93,8 +112,11 @@ mod tests {
         for x in [0.0, -0.0, -1.0, f64::INFINITY, f64::NEG_INFINITY, 5e-324, f64::MIN_POSITIVE.next_down()] {
             check(&[1.5, x, 2.5]);
         }
-        let mut none = [f64::NAN];
-        logarithms(&mut none);
-        assert!(none[0].is_nan());
+        for none in [f64::NAN, -f64::NAN, f64::from_bits(u64::MAX)] {
+            let mut numbers = [1.5; BLOCK_LEN];
+            numbers[3] = none;
+            logarithms(&mut numbers);
+            assert!(numbers[3].is_nan() && numbers[4] == libm::log(1.5));
+        }
     }
 }

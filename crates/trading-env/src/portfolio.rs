@@ -66,6 +66,7 @@ pub struct Portfolio {
     bar_variance: f64,
     /// The unit in which the observation shows results.
     result_unit: f64,
+    observation_len: usize,
 }
 
 /// One running episode: what every step reads and writes, and nothing else, for thousands of them are to fit into
@@ -138,6 +139,7 @@ impl Portfolio {
             borrowing_per_us: rules.borrowing_bps_per_year * 1e-4 / YEAR_US,
             bar_variance: data.scaler.bar_deviation * data.scaler.bar_deviation,
             result_unit,
+            observation_len: rules.window * data.feature_names.len() + ACCOUNT_NAMES.len(),
             data,
             rules,
             episodes,
@@ -298,7 +300,7 @@ impl Environment for Portfolio {
     }
 
     fn observation_len(&self) -> usize {
-        self.rules.window * self.data.feature_names.len() + ACCOUNT_NAMES.len()
+        self.observation_len
     }
 
     fn action_space(&self) -> ActionSpace {

@@ -5,30 +5,30 @@
 /// Numbers in a cache line of most machines; where lines are longer, every second hint is for nothing.
 pub(crate) const LINE_LEN: usize = 16;
 
-/// Asks for every line of `numbers`, which begin with a line.
+/// Asks for `len` of `numbers` from `first` on, which begins with a line; they need not be there.
 #[inline]
-pub(crate) fn prefetch(numbers: &[f32]) {
-    for line in numbers.chunks(LINE_LEN) {
-        prefetch_line(line);
+pub(crate) fn prefetch(numbers: &[f32], first: usize, len: usize) {
+    for at in (0..len).step_by(LINE_LEN) {
+        prefetch_line(numbers.as_ptr().wrapping_add(first + at));
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn prefetch_line(line: &[f32]) {
+fn prefetch_line(line: *const f32) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: the instruction is part of every x86-64 and cannot fault, wherever it points.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
 }
 
 #[cfg(target_arch = "aarch64")]
 #[inline]
-fn prefetch_line(line: &[f32]) {
+fn prefetch_line(line: *const f32) {
     // SAFETY: the instruction is part of every AArch64, cannot fault, and changes neither memory nor registers.
     unsafe {
         std::arch::asm!(
             "prfm pldl1keep, [{line}]",
-            line = in(reg) line.as_ptr(),
+            line = in(reg) line,
             options(readonly, nostack, preserves_flags)
         );
     }
@@ -36,4 +36,4 @@ fn prefetch_line(line: &[f32]) {
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[inline]
-fn prefetch_line(_line: &[f32]) {}
+fn prefetch_line(_line: *const f32) {}

@@ -2,6 +2,8 @@
 //! step looks at one place in memory. A row begins with a cache line, which costs up to a line's length a row and
 //! saves a line a look.
 
+#![expect(clippy::inline_always, reason = "what every step does is to stand in its loop, in registers")]
+
 use market::Bars;
 
 use crate::prefetch::{LINE_LEN, prefetch};
@@ -31,7 +33,7 @@ pub struct Rows {
     first: usize,
     stride: usize,
     n_features: usize,
-    n_rows: usize,
+    len: usize,
 }
 
 impl Rows {
@@ -62,17 +64,17 @@ impl Rows {
             };
             slot[n_features..][..BAR_LEN].copy_from_slice(&bar.pack());
         }
-        Self { numbers, first, stride, n_features, n_rows }
+        Self { numbers, first, stride, n_features, len: n_rows }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.n_rows
+        self.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.n_rows == 0
+        self.len == 0
     }
 
     /// The features of `row`.
@@ -85,7 +87,8 @@ impl Rows {
     #[inline(always)]
     pub fn at(&self, row: usize) -> (&[f32], StepBar) {
         let (features, rest) = self.row(row).split_at(self.n_features);
-        (features, StepBar::unpack([rest[0], rest[1], rest[2], rest[3], rest[4]]))
+        // Every row has its bar; whoever knows that need not look at each number's place.
+        (features, rest.first_chunk().copied().map_or(StepBar::NONE, StepBar::unpack))
     }
 
     /// The bar of `row`.
@@ -94,12 +97,10 @@ impl Rows {
         self.at(row).1
     }
 
-    /// Asks memory for `row`, if there is such a row.
+    /// Asks memory for `row`, should there be such a row.
     #[inline]
     pub(crate) fn prefetch(&self, row: usize) {
-        if row < self.n_rows {
-            prefetch(self.row(row));
-        }
+        prefetch(&self.numbers, self.first + row * self.stride, self.stride);
     }
 
     #[inline(always)]
@@ -110,12 +111,14 @@ impl Rows {
 
 impl PartialEq for Rows {
     fn eq(&self, other: &Self) -> bool {
-        let is_alike = (self.n_rows, self.n_features) == (other.n_rows, other.n_features);
-        is_alike && (0..self.n_rows).all(|row| self.at(row) == other.at(row))
+        let is_alike = (self.len, self.n_features) == (other.len, other.n_features);
+        is_alike && (0..self.len).all(|row| self.at(row) == other.at(row))
     }
 }
 
 impl StepBar {
+    const NONE: Self = Self { open: 0.0, close: 0.0, session_left: 0.0, ends_session: false };
+
     /// The sign of what is left tells the session's end.
     fn pack(self) -> [f32; BAR_LEN] {
         let halves = |price: f64| {

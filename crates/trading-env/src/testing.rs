@@ -104,6 +104,7 @@ impl OwnedActions {
     }
 
     /// The action of `env` alone, which has `len` numbers if it has any.
+    #[must_use]
     pub fn of(&self, env: usize, len: usize) -> Self {
         match self {
             Self::Choices(choices) => Self::Choices(vec![choices[env]]),

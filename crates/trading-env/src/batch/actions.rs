@@ -34,11 +34,10 @@ impl<'a> Actions<'a> {
                 if numbers.len() != n_envs * low.len() {
                     return Err(ActionError::NumberCount { got: numbers.len(), n_envs, len: low.len() });
                 }
-                // What is not a number is in no range.
-                let is_within = |value: f32, low: f32, high: f32| (low <= value) & (value <= high);
                 for (env, action) in numbers.chunks_exact(low.len()).enumerate() {
                     for (at, ((&value, &low), &high)) in action.iter().zip(low).zip(high).enumerate() {
-                        if !is_within(value, low, high) {
+                        // What is not a number is in no range.
+                        if !(low..=high).contains(&value) {
                             return Err(ActionError::OutOfBounds { env, at, value, low, high });
                         }
                     }

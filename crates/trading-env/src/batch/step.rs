@@ -117,8 +117,8 @@ impl<E: Environment> Stepper<'_, E> {
         let some_wait =
             self.autoreset != Autoreset::SameStep && block.places.iter().any(|&place| waits(place));
         if some_wait || !out.trace.is_empty() {
-            for at in 0..block.places.len() {
-                self.step_one(run, block, at, &mut rewards[at], &mut out);
+            for (at, reward) in rewards.iter_mut().enumerate() {
+                self.step_one(run, block, at, reward, &mut out);
             }
         } else {
             let mut block_outputs = BlockOutputs {

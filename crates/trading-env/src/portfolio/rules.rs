@@ -1,5 +1,7 @@
 //! The rules of the account: what an action means, what it may hold, when orders fill and what they cost.
 
+#![expect(clippy::inline_always, reason = "what every step does is to stand in its loop, in registers")]
+
 use std::ops::RangeInclusive;
 
 use crate::EnvError;

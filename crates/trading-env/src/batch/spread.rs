@@ -1,0 +1,148 @@
+//! Whether a step is spread over the pool's threads. Handing work to another thread costs what waking it costs:
+//! next to nothing on one machine, the work of a thousand environments on another, more than anything could win
+//! where all cores are busy. So it is tried: a few steps are timed on one thread and on all in turn, the faster
+//! way is kept, and now and then both are tried again. The bits are the same either way.
+
+/// The fewest environments worth handing to another thread.
+pub(super) const MIN_ENVS_PER_TASK: usize = 128;
+/// Steps of each kind in one trial; the median of each counts.
+const TRIES: usize = 9;
+/// Steps from one trial to the next: a trial of the slower way costs less than a hundredth.
+const STEPS_BETWEEN_TRIALS: u32 = 4096;
+/// How much of the time on one thread several must save at least, for their cores could do other work.
+const WORTHWHILE: f64 = 0.9;
+/// Without a clock: steps that are expected to take longer than this many nanoseconds are spread.
+const MIN_PARALLEL_NS: usize = 40_000;
+
+/// What was found out, for batches of each size up to a power of two.
+#[derive(Debug, Clone)]
+pub(super) struct Spread {
+    /// Tells nanoseconds.
+    pub(super) clock: Option<fn() -> u64>,
+    sizes: [Size; usize::BITS as usize],
+}
+
+/// One step to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) is_parallel: bool,
+    /// Whether it is part of a trial.
+    pub(super) is_timed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    is_parallel: Option<bool>,
+    /// Steps since the last trial.
+    n_steps: u32,
+    /// How many of a trial's steps were timed: one thread and all of them in turn.
+    n_timed: usize,
+    times: [[u64; TRIES]; 2],
+}
+
+impl Spread {
+    pub(super) fn new() -> Self {
+        let size = Size { is_parallel: None, n_steps: 0, n_timed: 0, times: [[0; TRIES]; 2] };
+        Self { clock: None, sizes: [size; usize::BITS as usize] }
+    }
+
+    /// How a step of `n_envs` environments, each of which shows `observation_len` numbers, would be played.
+    pub(super) fn is_parallel(&self, n_envs: usize, observation_len: usize) -> bool {
+        // About 40 ns for the rules of an environment and a sixth of a nanosecond a number gathered.
+        let expected_ns = n_envs * (40 + observation_len / 6);
+        let found = self.sizes[size_of(n_envs)].is_parallel;
+        n_envs > MIN_ENVS_PER_TASK && found.unwrap_or(expected_ns >= MIN_PARALLEL_NS)
+    }
+
+    /// How the next step is played on `n_threads`.
+    pub(super) fn plan(&self, n_envs: usize, observation_len: usize, n_threads: usize) -> Plan {
+        if n_threads < 2 || n_envs <= MIN_ENVS_PER_TASK {
+            return Plan { is_parallel: false, is_timed: false };
+        }
+        let size = &self.sizes[size_of(n_envs)];
+        let is_due = size.is_parallel.is_none() || size.n_steps >= STEPS_BETWEEN_TRIALS;
+        if is_due && self.clock.is_some() {
+            return Plan { is_parallel: size.n_timed % 2 == 1, is_timed: true };
+        }
+        Plan { is_parallel: self.is_parallel(n_envs, observation_len), is_timed: false }
+    }
+
+    /// What became of a plan: how many nanoseconds a step of a trial took.
+    pub(super) fn took(&mut self, n_envs: usize, plan: Plan, nanoseconds: u64) {
+        let size = &mut self.sizes[size_of(n_envs)];
+        if !plan.is_timed {
+            size.n_steps = size.n_steps.saturating_add(1);
+            return;
+        }
+        size.times[size.n_timed % 2][size.n_timed / 2] = nanoseconds;
+        size.n_timed += 1;
+        if size.n_timed == 2 * TRIES {
+            let [alone, together] = &mut size.times;
+            alone.sort_unstable();
+            together.sort_unstable();
+            let saves = (together[TRIES / 2] as f64) < WORTHWHILE * alone[TRIES / 2] as f64;
+            (size.is_parallel, size.n_steps, size.n_timed) = (Some(saves), 0, 0);
+        }
+    }
+}
+
+fn size_of(n_envs: usize) -> usize {
+    n_envs.checked_ilog2().unwrap_or_default() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays `n_steps` that take `alone` or `together` nanoseconds; returns how many were spread.
+    fn play(spread: &mut Spread, n_envs: usize, n_steps: u32, alone: u64, together: u64) -> u32 {
+        (0..n_steps)
+            .map(|step| {
+                let plan = spread.plan(n_envs, 64, 2);
+                // One step in ten is held up by something else.
+                let held_up = if step % 10 == 3 { 1_000_000 } else { 0 };
+                spread.took(n_envs, plan, held_up + if plan.is_parallel { together } else { alone });
+                u32::from(plan.is_parallel)
+            })
+            .sum()
+    }
+
+    fn timed() -> Spread {
+        Spread { clock: Some(|| 0), ..Spread::new() }
+    }
+
+    #[test]
+    fn the_faster_way_is_kept_and_tried_again_later() {
+        let mut spread = timed();
+        let tries = TRIES as u32;
+        assert_eq!(play(&mut spread, 1000, 2 * tries, 50_000, 90_000), tries);
+        assert_eq!(play(&mut spread, 1000, STEPS_BETWEEN_TRIALS, 50_000, 90_000), 0);
+        // Cores have become free meanwhile.
+        assert_eq!(play(&mut spread, 1000, 2 * tries, 50_000, 30_000), tries);
+        assert_eq!(play(&mut spread, 1000, 1000, 50_000, 30_000), 1000);
+        assert!(spread.is_parallel(1000, 64));
+    }
+
+    #[test]
+    fn as_fast_is_not_faster_and_sizes_are_found_out_apart() {
+        let mut spread = timed();
+        play(&mut spread, 4096, 100, 200_000, 110_000);
+        play(&mut spread, 300, 100, 15_000, 14_500);
+        assert_eq!(play(&mut spread, 4096, 50, 200_000, 110_000), 50);
+        assert_eq!(play(&mut spread, 300, 50, 15_000, 14_500), 0);
+    }
+
+    #[test]
+    fn few_environments_or_one_thread_are_never_tried() {
+        let mut spread = timed();
+        assert_eq!(play(&mut spread, MIN_ENVS_PER_TASK, 500, 1_000_000, 1), 0);
+        assert_eq!(spread.plan(1 << 20, 64, 1), Plan { is_parallel: false, is_timed: false });
+    }
+
+    #[test]
+    fn without_a_clock_the_expected_time_decides() {
+        let spread = Spread::new();
+        let is_parallel = |n_envs| spread.plan(n_envs, 64, 2).is_parallel;
+        assert_eq!((is_parallel(256), is_parallel(4096)), (false, true));
+    }
+}
