@@ -3,9 +3,10 @@
 
 usage: bench-envpool.py ENVPOOL OUT.json
 
-Steps a second of: our server through the Rust client (`envpool bench`: shared memory, frames, a bare gather of the
-same rows in one process) and through the Python client; EnvPool of PyPI and Gymnasium's AsyncVectorEnv with CartPole,
-where they are installed. They take turns, so that a machine that others use slows all of them, and medians count.
+Steps a second of: our server through the Rust client (`envpool bench`: into memory that it can read, copied too, in
+frames, without another process, and a bare gather of the same rows) and through the Python client; EnvPool of PyPI
+and Gymnasium's AsyncVectorEnv with CartPole, where they are installed. They take turns, so that a machine that others
+use slows all of them, and medians count.
 """
 
 import json
@@ -43,7 +44,8 @@ def main():
             rust[result["envs"]].append(result)
     middle = {name: statistics.median(values) for name, values in rates.items()}
     for n, results in rust.items():
-        for kind, name in (("shared", "shared memory"), ("inline", "frames"), ("gather", "bare gather, one process")):
+        for kind, name in (("shared", "shared memory"), ("copied", "and copied"), ("inline", "frames"),
+                           ("process", "in process"), ("gather", "bare gather, one process")):
             middle[f"Rust client, 64 numbers, {n}, {name}"] = statistics.median(r[kind] for r in results)
     ratios = [
         ("256 environments, of a bare gather", statistics.median(r["shared_ratio"] for r in rust[256]), 0.25),

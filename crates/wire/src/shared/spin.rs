@@ -171,7 +171,7 @@ mod tests {
         // Ready at the third look, which a sleeper that looks once never makes.
         let soon = || {
             looks.set(looks.get() + 1);
-            looks.get() % 3 == 0
+            looks.get().is_multiple_of(3)
         };
         for wait in 1..=TRIAL {
             (spinner.begun, spinner.mean_seconds) = (None, spinner.mean_seconds.max(2.0));
