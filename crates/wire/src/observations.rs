@@ -21,7 +21,7 @@ pub struct Observations<'a> {
     memory: PhantomData<&'a [f32]>,
 }
 
-impl<'a> Observations<'a> {
+impl Observations<'_> {
     /// Those that another process writes.
     ///
     /// # Safety

@@ -486,7 +486,9 @@ mod tests {
         let with = |ids: [u32; 3], finished: u32| {
             let mut slab = Slab::new(layout.clone());
             let parts = slab.split_mut();
-            (parts.obs.fill(1.0), parts.trace.fill(2.0), parts.truncated.fill(1));
+            parts.obs.fill(1.0);
+            parts.trace.fill(2.0);
+            parts.truncated.fill(1);
             parts.env_id.copy_from_slice(&ids);
             slab.push_finished(Finished { env: finished, ..Finished::default() }, &[1.0, 2.0], &[3.0; 5]);
             assert_eq!(

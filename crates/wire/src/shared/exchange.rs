@@ -34,7 +34,7 @@ const LINE: usize = 64;
 pub(crate) struct Slots {
     /// 4-byte values in a request.
     n_values: usize,
-    n_slots: usize,
+    count: usize,
     is_ring: bool,
 }
 
@@ -43,12 +43,12 @@ impl Slots {
     pub(crate) fn of(open: &Open, values_per_env: usize) -> Self {
         let is_partial = open.is_partial();
         let n_values = open.n_rows() as usize * (values_per_env + usize::from(is_partial));
-        Self { n_values, n_slots: open.max_in_flight() as usize, is_ring: is_partial }
+        Self { n_values, count: open.max_in_flight() as usize, is_ring: is_partial }
     }
 
     /// How many requests may be in flight.
     pub(crate) fn len(self) -> usize {
-        self.n_slots
+        self.count
     }
 
     /// Whether they are numbered one by one, which is so where several may be in flight.
@@ -64,7 +64,7 @@ impl Slots {
     /// Bytes of the exchange.
     pub(crate) fn exchange_bytes(self) -> usize {
         if self.is_ring {
-            ACTIONS_AT + self.n_slots * self.slot_bytes()
+            ACTIONS_AT + self.count * self.slot_bytes()
         } else {
             ACTIONS_AT + self.request_bytes().next_multiple_of(8)
         }
@@ -168,7 +168,7 @@ impl Exchange {
     pub(crate) fn answer_to(&self, number: u32, slot: usize) -> Option<AnswerKind> {
         // Later ones may have been answered too.
         let later = self.answered().load(Ordering::SeqCst).wrapping_sub(number);
-        ((later as usize) < self.slots.n_slots).then(|| {
+        ((later as usize) < self.slots.count).then(|| {
             let kind = self.answer_kind(slot).load(Ordering::Relaxed);
             if kind == 0 { AnswerKind::Slab } else { AnswerKind::Frame }
         })

@@ -167,7 +167,7 @@ mod tests {
     fn a_sleeper_finds_out_that_the_other_side_is_fast_again() {
         let mut spinner = Spinner::up_to(Duration::from_secs(1), LOOKS);
         spinner.mean_seconds = 2.0;
-        let looks = Cell::new(0);
+        let looks = Cell::new(0_u32);
         // Ready at the third look, which a sleeper that looks once never makes.
         let soon = || {
             looks.set(looks.get() + 1);
