@@ -1,7 +1,8 @@
 //! Nanoseconds of one thread for a step of the bare batch, without any transport, beside a bare gather of rows
 //! of the same length in the same rounds: `cargo bench -p trading-env`. Ratios count, not times.
 //!
-//! Options are NAME=VALUE: `envs=256,4096`, `rows=18000,4000000` (of the table; the second is a gigabyte),
+//! Options are NAME=VALUE: `envs=256,4096`, `rows=18000,4000000` (of the table, which is a gigabyte
+//! for the second),
 //! `threads=1,2`, `hold=50` (steps for which a position is held), `of=portfolio,cartpole`, `gather=no` (for
 //! a profile of the step alone), `rounds=200` and `seconds=0.004` of each, of which the fastest counts, for others may use the machine in between.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark's table is its data")]
@@ -76,7 +77,9 @@ fn measure_all<E: Environment>(
                 let mut stepped = Stepped::new(environment(), n_envs, n_choices);
                 let mut gather = Gather::new(rows, n_envs, stepped.batch.environment().observation_len());
                 let span = Duration::from_secs_f64(option("seconds", "0.004").parse().unwrap());
-                (stepped.nanoseconds(span), gather.nanoseconds(span));
+                // Caches and branch predictors settle first.
+                stepped.nanoseconds(span);
+                gather.nanoseconds(span);
                 let mut fastest = [f64::INFINITY; 2];
                 for _ in 0..option("rounds", "200").parse().unwrap() {
                     let is_alone = option("gather", "yes") == "no";
