@@ -1,6 +1,6 @@
 //! CPU time of an update and of an inference, a sample, if nothing but the learner's own forward, backward and
-//! Adam took any: what bounds `train ppo`. Arguments: observation length, hidden widths, minibatch rows, replicas
-//! (128 64,64 8192 1). Prints one JSON object.
+//! Adam took any: what bounds `train ppo`. Arguments: observation length, hidden widths, minibatch rows, replicas, and
+//! `libtorch` if libtorch is to compute it even where something else would (128 64,64 8192 1). Prints one JSON object.
 
 use anyhow::Result;
 use train::networks::aligned::AlignedBuffer;
@@ -28,6 +28,9 @@ fn main() -> Result<()> {
     };
     let placement = Placement { update_threads: replicas, ..Placement::one_thread() };
     let mut learner = TorchLearner::new(&shape, 1, placement)?;
+    if argument(4, "") == "libtorch" {
+        learner.leave_to_libtorch();
+    }
     let mut observations = AlignedBuffer::zeros(4 * rows * observation_len);
     observations.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 97) as f32 / 97.0 - 0.5);
     let mut order: Vec<u32> = (0..4 * rows as u32).collect();

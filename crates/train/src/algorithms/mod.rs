@@ -2,8 +2,8 @@
 //! checkpoints or reports; this is the one place that lists them.
 //!
 //! # Layout
-//! - [`ppo`]: proximal policy optimisation; [`rollout`]: the transitions of one update, and their advantages;
-//!   [`reward_scaler`]: brings rewards to unit size.
+//! - [`ppo`]: proximal policy optimisation; [`clipped_loss`]: its loss; [`rollout`]: the transitions of one update,
+//!   and their advantages; [`reward_scaler`]: brings rewards to unit size.
 //! - [`openes`]: the evolution strategy of Salimans et al.; [`cem`]: the cross-entropy method; [`ars`]: augmented
 //!   random search; [`evolution`]: all that these three share.
 //! - [`task`]: what a run and an algorithm say to each other; [`env`]: the environments as an algorithm sees them.
@@ -11,6 +11,7 @@
 //!   training.
 pub mod ars;
 pub mod cem;
+pub mod clipped_loss;
 pub mod env;
 pub mod evolution;
 pub mod hyper;

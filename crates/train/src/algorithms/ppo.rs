@@ -1,6 +1,6 @@
 //! Proximal policy optimisation (Schulman et al. 2017), with the details that matter in practice (Huang et
-//! al. 2022). The hyper-parameters on top, then the loop, its two halves and the loss, in the order in which
-//! they happen.
+//! al. 2022). The hyper-parameters on top, then the loop and its two halves, in the order in which they happen; the
+//! loss is [`ClippedLoss`].
 
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 use wire::spec::ActionSpace;
 
+use crate::algorithms::clipped_loss::ClippedLoss;
 use crate::algorithms::env::Outgoing;
 use crate::algorithms::hyper::hyper_parameters;
 use crate::algorithms::reward_scaler::RewardScaler;
@@ -29,7 +30,8 @@ hyper_parameters! {
         epochs: usize = 4_usize,
         /// Parts that each pass is split into, one step of Adam each.
         minibatches: usize = 4_usize,
-        /// Step size of Adam; FROM..TO changes linearly over the training.
+        /// Step size of Adam; FROM..TO changes linearly over the training; from 0.003 where actions are a direction
+        /// and a size.
         learning_rate: Schedule = (1e-3, 0.0),
         /// γ: what a reward one step later is worth.
         gamma: f64 = 0.99,
@@ -100,12 +102,15 @@ impl PpoFlags {
     ///
     /// The best position is mostly one of the bounds: who draws widely around a mean finds it, and who draws
     /// narrowly stays with small positions. First deviations of e^-1, 1 and e^0.5 earned 94, 97 and 99 % of what the
-    /// mean-reverting market pays; of the entropy's weight it is enough that it does not shrink them too soon.
+    /// mean-reverting market pays; of the entropy's weight it is enough that it does not shrink them too soon. With a
+    /// direction and a size, small directions do nothing, and it takes larger steps to leave them: from 0.001 hardly
+    /// a trade was left after three million steps on the sample, from 0.003 the return was six times as large.
     pub fn preset(space: &ActionSpace) -> Self {
+        let widely = Self { initial_log_deviation: Some(0.5), ..Self::default() };
         match space {
             ActionSpace::Discrete { .. } => Self::default(),
-            // One number, a position, or two, a direction and a size.
-            ActionSpace::Box { .. } => Self { initial_log_deviation: Some(0.5), ..Self::default() },
+            ActionSpace::Box { low, .. } if low.len() == 1 => widely,
+            ActionSpace::Box { .. } => Self { learning_rate: Some((3e-3, 0.0).into()), ..widely },
         }
     }
 }
@@ -304,214 +309,9 @@ pub fn learn(
     Ok(Learnt { losses: losses.over(samples as f64), grad_norm: grad_norms / steps as f64, epochs, steps })
 }
 
-/// The clipped surrogate, the squared error of the values and the entropy, for one minibatch.
-struct ClippedLoss<'a> {
-    config: &'a PpoConfig,
-    rates: Rates,
-    distribution: Distribution,
-    rollout: &'a Rollout,
-    advantage_mean: f32,
-    advantage_scale: f32,
-    /// One over the samples of the minibatch.
-    weight: f32,
-}
-
-impl<'a> ClippedLoss<'a> {
-    fn new(
-        config: &'a PpoConfig,
-        rates: Rates,
-        distribution: Distribution,
-        rollout: &'a Rollout,
-        rows: &[u32],
-    ) -> Self {
-        let n = rows.len() as f64;
-        let advantages = || rows.iter().map(|&row| f64::from(rollout.advantages[row as usize]));
-        let mean = advantages().sum::<f64>() / n;
-        // One sample has no deviation; it is then 0 after centring, and nothing is learnt from it.
-        let deviation = (advantages().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0)).sqrt();
-        Self {
-            config,
-            rates,
-            distribution,
-            rollout,
-            advantage_mean: mean as f32,
-            advantage_scale: (1.0 / (deviation + 1e-8)) as f32,
-            weight: (1.0 / n) as f32,
-        }
-    }
-
-    fn evaluate(&self, rows: &[u32], heads: Heads<'_>, gradients: &mut HeadGradients<'_>) -> LossSums {
-        let (config, rollout, outputs) = (self.config, self.rollout, self.distribution.outputs());
-        let (clip, value_clip) = (self.rates.clip as f32, config.value_clip as f32);
-        let by_entropy = -self.rates.entropy_coefficient as f32 * self.weight;
-        let mut sums = LossSums::default();
-        for (i, &row) in rows.iter().enumerate() {
-            let row = row as usize;
-            let here = i * outputs..(i + 1) * outputs;
-            let (action, scratch) = (rollout.action(row), &mut gradients.policy[here.clone()]);
-            let (log_probability, entropy) =
-                self.distribution.judge(&heads.policy[here], heads.log_deviation, action, scratch);
-            let log_ratio = log_probability - rollout.log_probabilities[row];
-            let ratio = log_ratio.exp();
-            let advantage = (rollout.advantages[row] - self.advantage_mean) * self.advantage_scale;
-            let unclipped = -advantage * ratio;
-            let clipped = -advantage * ratio.clamp(1.0 - clip, 1.0 + clip);
-            // Where the clipped term is the larger one it is constant, and its gradient 0.
-            let slope = if unclipped >= clipped { unclipped } else { 0.0 };
-            self.distribution.gradient(
-                (heads.log_deviation, action, entropy),
-                (slope * self.weight, by_entropy),
-                scratch,
-                gradients.log_deviation,
-            );
-            let error = heads.values[i] - rollout.returns[row];
-            let moved = heads.values[i] - rollout.values[row];
-            let bounded = error - moved + moved.clamp(-value_clip, value_clip);
-            // The worse of the two counts, and a bounded value is constant. One within its bounds is not bounded,
-            // whatever rounding says.
-            let is_bounded = value_clip > 0.0 && moved.abs() > value_clip && bounded.abs() > error.abs();
-            let (error, slope) = if is_bounded { (bounded, 0.0) } else { (error, error) };
-            gradients.values[i] = config.value_coefficient as f32 * self.weight * slope;
-
-            sums.policy += f64::from(unclipped.max(clipped));
-            sums.value += f64::from(0.5 * error * error);
-            sums.entropy += f64::from(entropy);
-            sums.approx_kl += f64::from(ratio - 1.0 - log_ratio);
-            sums.clipped += f64::from(u8::from((ratio - 1.0).abs() > clip));
-        }
-        sums
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TWO_PI: f64 = 2.0 * std::f64::consts::PI;
-    const CLIP: f64 = 0.2;
-    const ENTROPY: f64 = 0.05;
-
-    /// The loss of a whole minibatch as the papers write it, in `f64`.
-    fn textbook(
-        config: &PpoConfig,
-        distribution: Distribution,
-        rollout: &Rollout,
-        rows: &[u32],
-        heads: (&[f64], &[f64], &[f64]),
-    ) -> f64 {
-        let n = rows.len() as f64;
-        let advantages: Vec<f64> = rows.iter().map(|&row| rollout.advantages[row as usize].into()).collect();
-        let mean = advantages.iter().sum::<f64>() / n;
-        let deviation = (advantages.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
-        let mut loss = 0.0;
-        for (i, &row) in rows.iter().enumerate() {
-            let row = row as usize;
-            let outputs = &heads.0[i * distribution.outputs()..][..distribution.outputs()];
-            let action = rollout.action(row);
-            let (log_probability, entropy) = match distribution {
-                Distribution::Categorical { .. } => {
-                    let sum: f64 = outputs.iter().map(|x| x.exp()).sum();
-                    let p: Vec<f64> = outputs.iter().map(|x| x.exp() / sum).collect();
-                    (p[action[0] as usize].ln(), -p.iter().map(|p| p * p.ln()).sum::<f64>())
-                }
-                Distribution::Gaussian { .. } => {
-                    let one = |i: usize| {
-                        let deviation = heads.2[i].exp();
-                        let z = (f64::from(action[i]) - outputs[i]) / deviation;
-                        let log_density = (-0.5 * z * z).exp() / (deviation * TWO_PI.sqrt());
-                        (log_density.ln(), 0.5 * (TWO_PI * std::f64::consts::E * deviation * deviation).ln())
-                    };
-                    (0..outputs.len()).map(one).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1))
-                }
-            };
-            let ratio = (log_probability - f64::from(rollout.log_probabilities[row])).exp();
-            let advantage = (advantages[i] - mean) / deviation;
-            let surrogate = (ratio * advantage).min(ratio.clamp(1.0 - CLIP, 1.0 + CLIP) * advantage);
-            let (old, target) = (f64::from(rollout.values[row]), f64::from(rollout.returns[row]));
-            let mut squares = (heads.1[i] - target).powi(2);
-            if config.value_clip > 0.0 {
-                let moved = (heads.1[i] - old).clamp(-config.value_clip, config.value_clip);
-                squares = squares.max((old + moved - target).powi(2));
-            }
-            loss += -surrogate - ENTROPY * entropy + config.value_coefficient * 0.5 * squares;
-        }
-        loss / n
-    }
-
-    fn check(distribution: Distribution, log_deviation: &[f32], value_clip: f64) {
-        let config = PpoConfig {
-            entropy_coefficient: ENTROPY.into(),
-            clip: CLIP.into(),
-            value_clip,
-            ..PpoConfig::default()
-        };
-        let n = 24;
-        let mut stream = Stream::new(1, Purpose::Test, 0, 0);
-        let mut rollout = Rollout::new(n, 2, 1, distribution.action_len());
-        let mut draw = || stream.normal() as f32;
-        let outputs: Vec<f32> = (0..n * distribution.outputs()).map(|_| draw()).collect();
-        let values: Vec<f32> = (0..n).map(|_| draw()).collect();
-        let rows: Vec<u32> = (0..n as u32).map(|i| (i * 5 + 3) % 48).collect();
-        for row in 0..rollout.rows() {
-            (rollout.advantages[row], rollout.returns[row], rollout.values[row]) = (draw(), draw(), draw());
-            let (action, outputs) = (&mut rollout.actions, distribution.outputs());
-            for slot in &mut action[row * distribution.action_len()..][..distribution.action_len()] {
-                *slot = match distribution {
-                    Distribution::Categorical { .. } => (row % outputs) as f32,
-                    Distribution::Gaussian { .. } => draw(),
-                };
-            }
-        }
-        // Ratios on both sides of both bounds.
-        for (outputs, &row) in outputs.chunks_exact(distribution.outputs()).zip(&rows) {
-            let action = rollout.action(row as usize);
-            let (now, _) = distribution.judge(outputs, log_deviation, action, &mut vec![0.0; outputs.len()]);
-            rollout.log_probabilities[row as usize] = now + 0.25 * draw();
-        }
-        let mut by_outputs = vec![0.0; outputs.len()];
-        let mut by_values = vec![0.0; n];
-        let mut by_deviation = vec![0.0; log_deviation.len()];
-        let loss = ClippedLoss::new(&config, Rates::at(&config, 0.0), distribution, &rollout, &rows);
-        let heads = Heads { policy: &outputs, values: &values, log_deviation };
-        let sums = loss.evaluate(
-            &rows,
-            heads,
-            &mut HeadGradients {
-                policy: &mut by_outputs,
-                values: &mut by_values,
-                log_deviation: &mut by_deviation,
-            },
-        );
-        assert!(sums.clipped > 2.0 && sums.clipped < n as f64 - 2.0, "the case is to have both: {sums:?}");
-
-        let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
-        let heads = [wide(&outputs), wide(&values), wide(log_deviation)];
-        let at = |part: usize, i: usize, offset: f64| {
-            let mut moved = heads.clone();
-            if let Some(slot) = moved[part].get_mut(i) {
-                *slot += offset;
-            }
-            textbook(&config, distribution, &rollout, &rows, (&moved[0], &moved[1], &moved[2]))
-        };
-        let mean = sums.over(n as f64);
-        let total = mean.policy - ENTROPY * mean.entropy + config.value_coefficient * mean.value;
-        assert!((total - at(0, usize::MAX, 0.0)).abs() < 1e-5, "{total}");
-        let found: [Vec<f64>; 3] = [wide(&by_outputs), wide(&by_values), by_deviation];
-        for (part, gradients) in found.iter().enumerate() {
-            for (i, gradient) in gradients.iter().enumerate() {
-                let expected = (at(part, i, 1e-6) - at(part, i, -1e-6)) / 2e-6;
-                assert!((gradient - expected).abs() < 1e-5, "part {part} number {i}: {gradient} {expected}");
-            }
-        }
-    }
-
-    #[test]
-    fn loss_and_gradients_are_those_of_the_papers() {
-        for value_clip in [0.0, 0.3] {
-            check(Distribution::Categorical { n: 3 }, &[], value_clip);
-            check(Distribution::Gaussian { dimensions: 2 }, &[0.2, -0.4], value_clip);
-        }
-    }
 
     #[test]
     fn timesteps_are_rounded_up_to_whole_updates() {

@@ -1,8 +1,9 @@
 //! Distributions over actions, from what the policy network puts out: draw, judge, differentiate. Plain
-//! arithmetic on one row at a time; the randomness comes from our own generator.
+//! arithmetic; the randomness comes from our own generator.
 
 use random::Stream;
 
+use crate::networks::functions;
 use crate::networks::network::Distribution;
 
 const HALF_LOG_TWO_PI: f32 = 0.918_938_5;
@@ -57,62 +58,104 @@ impl Distribution {
         }
     }
 
-    /// The log-probability of `action`, and the entropy. Leaves in `scratch`, of the length of `outputs`,
-    /// what [`Distribution::gradient`] needs.
-    pub fn judge(
-        self,
-        outputs: &[f32],
-        log_deviation: &[f32],
-        action: &[f32],
-        scratch: &mut [f32],
-    ) -> (f32, f32) {
+    /// What the policy makes of `actions`, a row each: see [`Judgement`].
+    pub fn judge(self, outputs: &[f32], log_deviation: &[f32], actions: &[f32]) -> Judgement {
+        let rows = outputs.len() / self.outputs();
+        let mut judged = Judgement {
+            log_probabilities: vec![0.0; rows],
+            entropies: vec![0.0; rows],
+            scores: outputs.to_vec(),
+            probabilities: Vec::new(),
+        };
         match self {
-            Self::Categorical { .. } => {
-                let (max, sum) = log_sum(outputs);
-                let log_sum = max + sum.ln();
-                let mut entropy = 0.0;
-                for (slot, &logit) in scratch.iter_mut().zip(outputs) {
-                    *slot = logit - log_sum;
-                    entropy -= *slot * slot.exp();
+            Self::Categorical { n } => judged.judge_choices(n, actions),
+            Self::Gaussian { dimensions } => {
+                let entropy: f32 = log_deviation.iter().map(|log| log + 0.5 + HALF_LOG_TWO_PI).sum();
+                judged.entropies.fill(entropy);
+                let rows = judged.scores.chunks_exact_mut(dimensions).zip(actions.chunks_exact(dimensions));
+                for ((scores, actions), log_probability) in rows.zip(&mut judged.log_probabilities) {
+                    for ((z, action), log_deviation) in scores.iter_mut().zip(actions).zip(log_deviation) {
+                        *z = (action - *z) * (-log_deviation).exp();
+                        *log_probability -= 0.5 * *z * *z + log_deviation + HALF_LOG_TWO_PI;
+                    }
                 }
-                (scratch[action[0] as usize], entropy)
             }
-            Self::Gaussian { .. } => {
-                let (mut log_probability, mut entropy) = (0.0, 0.0);
-                for (i, slot) in scratch.iter_mut().enumerate() {
-                    *slot = (action[i] - outputs[i]) * (-log_deviation[i]).exp();
-                    log_probability -= 0.5 * *slot * *slot + log_deviation[i] + HALF_LOG_TWO_PI;
-                    entropy += log_deviation[i] + 0.5 + HALF_LOG_TWO_PI;
+        }
+        judged
+    }
+
+    /// The gradient of `by_log_probability · ln π(action) + by_entropy · entropy` summed over rows, `judged` being
+    /// what [`Distribution::judge`] made of them: by the outputs into `gradient`, and by the log deviations added to
+    /// `log_deviation_gradient`.
+    pub fn gradient(
+        self,
+        judged: &Judgement,
+        (log_deviation, actions): (&[f32], &[f32]),
+        (by_log_probability, by_entropy): (&[f32], f32),
+        gradient: &mut [f32],
+        log_deviation_gradient: &mut [f64],
+    ) {
+        let outputs = self.outputs();
+        let rows = judged.scores.chunks_exact(outputs).zip(gradient.chunks_exact_mut(outputs));
+        for (row, ((scores, slots), &by_log_probability)) in rows.zip(by_log_probability).enumerate() {
+            match self {
+                Self::Categorical { n } => {
+                    let (probabilities, entropy) = (&judged.probabilities[row * n..], judged.entropies[row]);
+                    for ((slot, log_p), p) in slots.iter_mut().zip(scores).zip(probabilities) {
+                        *slot = -p * (by_log_probability + by_entropy * (log_p + entropy));
+                    }
+                    slots[actions[row] as usize] += by_log_probability;
                 }
-                (log_probability, entropy)
+                Self::Gaussian { .. } => {
+                    for (i, (slot, &z)) in slots.iter_mut().zip(scores).enumerate() {
+                        *slot = by_log_probability * z * (-log_deviation[i]).exp();
+                        log_deviation_gradient[i] +=
+                            f64::from(by_log_probability * (z * z - 1.0) + by_entropy);
+                    }
+                }
             }
         }
     }
+}
 
-    /// Turns `scratch` into the gradient, by `outputs`, of `by_log_probability · ln π(action) +
-    /// by_entropy · entropy`, and adds the one by the log deviations.
-    pub fn gradient(
-        self,
-        (log_deviation, action, entropy): (&[f32], &[f32], f32),
-        (by_log_probability, by_entropy): (f32, f32),
-        scratch: &mut [f32],
-        log_deviation_gradient: &mut [f64],
-    ) {
-        match self {
-            Self::Categorical { .. } => {
-                for (i, slot) in scratch.iter_mut().enumerate() {
-                    let (log_p, p) = (*slot, slot.exp());
-                    let chosen = if i == action[0] as usize { 1.0 } else { 0.0 };
-                    *slot = by_log_probability * (chosen - p) - by_entropy * p * (log_p + entropy);
-                }
+/// What a policy makes of actions, a row each.
+#[derive(Debug)]
+pub struct Judgement {
+    /// The logarithm of the probability, or of its density.
+    pub log_probabilities: Vec<f32>,
+    /// The entropy of the distribution.
+    pub entropies: Vec<f32>,
+    /// Logarithms of all choices' probabilities, or how many deviations the action is from the mean.
+    scores: Vec<f32>,
+    /// All choices' probabilities.
+    probabilities: Vec<f32>,
+}
+
+impl Judgement {
+    /// Turns `scores` from logits into logarithms of probabilities, and the rest into what follows. One pass over
+    /// all rows for each function that has to be computed, so that it is computed for many at once.
+    fn judge_choices(&mut self, n: usize, actions: &[f32]) {
+        for logits in self.scores.chunks_exact_mut(n) {
+            let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            logits.iter_mut().for_each(|logit| *logit -= max);
+        }
+        self.probabilities.extend_from_slice(&self.scores);
+        functions::exponentials(&mut self.probabilities);
+        let mut log_sums: Vec<f32> = self.probabilities.chunks_exact(n).map(|e| e.iter().sum()).collect();
+        for (exponentials, sum) in self.probabilities.chunks_exact_mut(n).zip(&log_sums) {
+            let scale = 1.0 / sum;
+            exponentials.iter_mut().for_each(|e| *e *= scale);
+        }
+        functions::logarithms(&mut log_sums);
+        let rows = self.scores.chunks_exact_mut(n).zip(self.probabilities.chunks_exact(n));
+        for (row, (scores, probabilities)) in rows.enumerate() {
+            let mut entropy = 0.0;
+            for (score, p) in scores.iter_mut().zip(probabilities) {
+                *score -= log_sums[row];
+                entropy -= *score * p;
             }
-            Self::Gaussian { .. } => {
-                for (i, slot) in scratch.iter_mut().enumerate() {
-                    let z = *slot;
-                    *slot = by_log_probability * z * (-log_deviation[i]).exp();
-                    log_deviation_gradient[i] += f64::from(by_log_probability * (z * z - 1.0) + by_entropy);
-                }
-            }
+            self.entropies[row] = entropy;
+            self.log_probabilities[row] = scores[actions[row] as usize];
         }
     }
 }
@@ -150,15 +193,28 @@ mod tests {
         };
         let wide = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
         let (outputs_64, deviations_64) = (wide(outputs), wide(log_deviation));
-        let mut scratch = vec![0.0; outputs.len()];
-        let (log_probability, entropy) = distribution.judge(outputs, log_deviation, action, &mut scratch);
+        // Among others, which are not to be taken for it.
+        let repeated = |values: &[f32]| values.repeat(3);
+        let judged = distribution.judge(&repeated(outputs), log_deviation, &repeated(action));
+        let (log_probability, entropy) = (judged.log_probabilities[1], judged.entropies[1]);
         let expected = value(&outputs_64, &deviations_64);
         assert!((f64::from(log_probability) - expected.0).abs() < 1e-5);
         assert!((f64::from(entropy) - expected.1).abs() < 1e-5);
 
         let (a, b) = (0.7_f32, -0.3_f32);
         let mut by_deviation = vec![0.0; log_deviation.len()];
-        distribution.gradient((log_deviation, action, entropy), (a, b), &mut scratch, &mut by_deviation);
+        let mut scratch = repeated(outputs);
+        let actions = repeated(action);
+        distribution.gradient(
+            &judged,
+            (log_deviation, &actions),
+            (&[0.0, a, 0.0], b),
+            &mut scratch,
+            &mut by_deviation,
+        );
+        // The other rows have the entropy's part alone.
+        by_deviation.iter_mut().for_each(|gradient| *gradient -= 2.0 * f64::from(b));
+        let scratch = &scratch[outputs.len()..2 * outputs.len()];
         let total = |outputs: &[f64], deviations: &[f64]| {
             let (log_probability, entropy) = value(outputs, deviations);
             f64::from(a) * log_probability + f64::from(b) * entropy

@@ -14,6 +14,7 @@
 )]
 
 use super::space::{LANES, Layer};
+use crate::networks::functions::tanh;
 use crate::networks::network::Activation;
 
 /// What the processor has.
@@ -213,26 +214,6 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// The hyperbolic tangent as a quotient of two polynomials, within a few units in the last place of it; its
-/// coefficients are those of Eigen's.
-#[inline(always)]
-fn tanh<const FUSED: bool>(x: f32) -> f32 {
-    // Where it is 1 to the last bit.
-    let x = x.clamp(-7.905_311, 7.905_311);
-    let z = x * x;
-    let mut p = -2.760_768_5e-16;
-    for coefficient in
-        [2.000_188e-13, -8.604_672e-11, 5.122_297e-8, 1.485_722_4e-5, 6.372_619e-4, 4.893_524_6e-3]
-    {
-        p = multiply_add::<FUSED>(p, z, coefficient);
-    }
-    let mut q = 1.198_258_4e-6;
-    for coefficient in [1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3] {
-        q = multiply_add::<FUSED>(q, z, coefficient);
-    }
-    x * p / q
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::space::{Space, tests::shape};
@@ -294,21 +275,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_tangent_is_right_everywhere() {
-        for i in -100_000..=100_000 {
-            let x = i as f32 * 1e-4;
-            for found in [tanh::<false>(x), tanh::<true>(x)] {
-                let expected = f64::from(x).tanh();
-                assert!(
-                    (f64::from(found) - expected).abs() <= 4e-7 * expected.abs(),
-                    "{x}: {found} {expected}"
-                );
-            }
-        }
-        assert_eq!(tanh::<false>(0.0), 0.0);
-        assert!(tanh::<false>(f32::INFINITY) <= 1.0 && tanh::<false>(f32::NEG_INFINITY) >= -1.0);
     }
 }

@@ -3,10 +3,12 @@
 //! by 1.8 to 2.0, where two threads inside one matrix product lose.
 //!
 //! # Layout
-//! - [`part`]: one replica: forward, and backward by hand.
+//! - [`part`]: one replica, through which a minibatch goes piece by piece: forward, and backward by hand;
+//!   [`layers`]: its tensors. Small networks on the processor leave it to [`small`](crate::networks::small).
 //! - [`adam`]: the optimiser.
 //! - [`place`]: the one door through which tensors reach a device; only 32-bit floats pass.
 mod adam;
+mod layers;
 mod part;
 mod place;
 
@@ -101,8 +103,15 @@ impl TorchLearner {
         })
     }
 
+    /// Has libtorch compute everything, small networks as well: what they are measured against.
+    pub fn leave_to_libtorch(&mut self) {
+        let away = self.away.iter_mut().flat_map(|away| &mut away.parts);
+        self.parts.iter_mut().chain(away).for_each(Part::leave_to_libtorch);
+    }
+
     /// The parameters have changed.
     fn changed(&mut self) -> Result<()> {
+        self.parts.iter_mut().for_each(Part::changed);
         if let Some(away) = &mut self.away {
             away.is_stale = true;
         }
@@ -158,6 +167,7 @@ impl Policy for TorchLearner {
                 Some(away) => {
                     if std::mem::take(&mut away.is_stale) {
                         away.flat.f_copy_(&self.flat)?;
+                        away.parts.iter_mut().for_each(Part::changed);
                     }
                     &mut away.parts
                 }
@@ -353,6 +363,29 @@ mod tests {
     #[test]
     fn gradients_through_relu_are_those_of_the_function() {
         check(&[5, 4], Activation::Relu, 2);
+    }
+
+    #[test]
+    fn libtorch_computes_what_small_networks_compute_without_it() {
+        for (hidden, activation) in
+            [(&[5, 4][..], Activation::Tanh), (&[20, 40, 3], Activation::Relu), (&[], Activation::Tanh)]
+        {
+            let shape = shape(hidden, activation);
+            let (observations, _) = batch();
+            let [one, other] = [true, false].map(|is_small| {
+                let mut learner = learner(&shape, 1);
+                if !is_small {
+                    learner.leave_to_libtorch();
+                }
+                differentiate(&mut learner);
+                let gradient = place::download(&learner.parts[0].gradient).unwrap();
+                let heads = learner.infer(&observations).unwrap();
+                [gradient, heads.policy.to_vec(), heads.values.to_vec()]
+            });
+            for (one, other) in one.iter().flatten().zip(other.iter().flatten()) {
+                assert!((one - other).abs() < 1e-5 * (1.0 + one.abs()), "{hidden:?}: {one} {other}");
+            }
+        }
     }
 
     #[test]

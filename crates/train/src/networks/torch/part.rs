@@ -1,5 +1,6 @@
-//! One replica of the networks on one thread: forward, and backward by hand, since a chain of dense layers
-//! needs no tape. All tensors are made once for a batch size and written in place afterwards.
+//! One replica of the networks on one thread: a minibatch goes through them a piece at a time, forward, through the
+//! loss, and backward by hand, since a chain of dense layers needs no tape. All tensors are made once for a batch
+//! size and written in place afterwards.
 //!
 //! Both networks' hidden activations lie side by side in one tensor, `[rows, 2 × width]`: one tanh serves
 //! both, and the first layers are one product.
@@ -9,7 +10,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::networks::aligned::AlignedBuffer;
 use crate::networks::learner::{HeadGradients, HeadLoss, Heads, LossSums};
-use crate::networks::network::{Activation, Dense, Layout};
+use crate::networks::network::{Activation, Layout};
+use crate::networks::small::SmallNetworks;
+use crate::networks::torch::layers::{Views, Workspace};
 use crate::networks::torch::{place, written};
 
 /// Rows that go forward and backward at once: few enough for all that lies between to stay in a core's
@@ -18,86 +21,6 @@ use crate::networks::torch::{place, written};
 const ROWS_AT_ONCE: usize = 512;
 /// Batch sizes whose tensors are kept.
 const WORKSPACES: usize = 4;
-
-/// A dense layer's weight and bias (or their gradients) as views of a flat vector.
-struct DenseView {
-    weight: Tensor,
-    /// The same memory as `[inputs, outputs]`.
-    weight_t: Tensor,
-    bias: Tensor,
-}
-
-/// All layers as views of a flat vector.
-struct Views {
-    hidden: Vec<[DenseView; 2]>,
-    /// Both networks' layer of the same index as one, where they read the same input; the first alone.
-    first: Option<DenseView>,
-    /// Biases of both networks, a hidden layer each.
-    biases: Vec<Tensor>,
-    heads: [DenseView; 2],
-    log_deviation: Tensor,
-}
-
-impl Views {
-    fn new(flat: &Tensor, layout: &Layout) -> Result<Self> {
-        let vector = |start: usize, len: usize| flat.f_narrow(0, start as i64, len as i64);
-        let dense = |layer: &Dense, copies: usize| -> Result<DenseView> {
-            let (inputs, outputs) = (layer.inputs as i64, (copies * layer.outputs) as i64);
-            let weight =
-                vector(layer.weight.start, copies * layer.weight.len())?.f_view([outputs, inputs])?;
-            let bias = vector(layer.bias.start, copies * layer.bias.len())?;
-            Ok(DenseView { weight_t: weight.f_transpose(0, 1)?, weight, bias })
-        };
-        let pair =
-            |pair: &[Dense; 2]| -> Result<[DenseView; 2]> { Ok([dense(&pair[0], 1)?, dense(&pair[1], 1)?]) };
-        let both_biases = |pair: &[Dense; 2]| vector(pair[0].bias.start, 2 * pair[0].bias.len());
-        Ok(Self {
-            hidden: layout.hidden.iter().map(pair).collect::<Result<_>>()?,
-            first: layout.hidden.first().map(|pair| dense(&pair[0], 2)).transpose()?,
-            biases: layout.hidden.iter().map(both_biases).collect::<Result<_, _>>()?,
-            heads: pair(&layout.heads)?,
-            log_deviation: vector(layout.log_deviation.start, layout.log_deviation.len())?,
-        })
-    }
-}
-
-/// A tensor `[rows, 2 × width]`, and the policy's and the value's half of it.
-struct Halved {
-    both: Tensor,
-    half: [Tensor; 2],
-}
-
-/// The tensors of one batch size.
-struct Workspace {
-    rows: usize,
-    activations: Vec<Halved>,
-    deltas: Vec<Halved>,
-    outputs: [Tensor; 2],
-    output_gradients: [Tensor; 2],
-    ones: Tensor,
-}
-
-impl Workspace {
-    fn new(rows: usize, layout: &Layout, device: Device) -> Result<Self> {
-        let n = rows as i64;
-        let empty = |width: usize| place::empty([n, width as i64], device);
-        let halved = |pair: &[Dense; 2]| -> Result<Halved> {
-            let width = pair[0].outputs as i64;
-            let both = empty(2 * pair[0].outputs)?;
-            let half = [both.f_narrow(1, 0, width)?, both.f_narrow(1, width, width)?];
-            Ok(Halved { both, half })
-        };
-        let outputs = || -> Result<[Tensor; 2]> { Ok([empty(layout.heads[0].outputs)?, empty(1)?]) };
-        Ok(Self {
-            rows,
-            activations: layout.hidden.iter().map(halved).collect::<Result<_>>()?,
-            deltas: layout.hidden.iter().map(halved).collect::<Result<_>>()?,
-            outputs: outputs()?,
-            output_gradients: outputs()?,
-            ones: place::ones(n, device)?,
-        })
-    }
-}
 
 /// Host copies of the heads and their gradients for one batch size.
 #[derive(Default)]
@@ -114,6 +37,9 @@ pub struct Part {
     layout: Layout,
     activation: Activation,
     device: Device,
+    flat: Tensor,
+    /// What computes it in place of libtorch.
+    small: Option<SmallNetworks>,
     parameters: Views,
     /// The gradient that [`Part::differentiate`] leaves.
     pub gradient: Tensor,
@@ -135,14 +61,33 @@ impl Part {
             layout: layout.clone(),
             activation,
             device: flat.device(),
+            small: if flat.device() == Device::Cpu { SmallNetworks::new(layout, activation) } else { None },
+            flat: flat.shallow_clone(),
             workspaces: Vec::new(),
             gathered: AlignedBuffer::default(),
             host: HostHeads::default(),
         })
     }
 
+    /// The parameters are other ones from now on.
+    pub fn changed(&mut self) {
+        if let Some(small) = &mut self.small {
+            small.changed();
+        }
+    }
+
+    /// Has libtorch compute it, whatever else could.
+    pub fn leave_to_libtorch(&mut self) {
+        self.small = None;
+    }
+
     /// Puts `observations` through both networks, into `policy` and `values`.
     pub fn infer(&mut self, observations: &[f32], policy: &mut [f32], values: &mut [f32]) -> Result<()> {
+        if let Some(small) = &mut self.small {
+            // SAFETY: parameters change only between the operations of replicas.
+            small.infer(unsafe { place::values(&self.flat) }, observations, policy, values);
+            return Ok(());
+        }
         let rows = values.len();
         let input = input_tensor(observations, rows, self.device)?;
         let workspace = fitted(&mut self.workspaces, rows, &self.layout, self.device)?;
@@ -160,6 +105,11 @@ impl Part {
         log_deviation: &[f32],
         loss: &HeadLoss<'_>,
     ) -> Result<LossSums> {
+        if let Some(small) = &mut self.small {
+            // SAFETY: parameters change only between the operations of replicas, and the gradient is this one's own.
+            let (flat, gradient) = unsafe { (place::values(&self.flat), place::values_mut(&self.gradient)) };
+            return Ok(small.differentiate(flat, (observations, rows), log_deviation, loss, gradient));
+        }
         written(self.gradient.f_zero_())?;
         self.host.log_deviation_gradient.clear();
         self.host.log_deviation_gradient.resize(self.layout.log_deviation.len(), 0.0);
@@ -260,6 +210,7 @@ fn fitted<'a>(
     Ok(&workspaces[place])
 }
 
+/// Puts `input` through both networks, into the outputs of `work`.
 fn forward(parameters: &Views, activation: Activation, input: &Tensor, work: &Workspace) -> Result<()> {
     for (layer, here) in work.activations.iter().enumerate() {
         match (&parameters.first, layer.checked_sub(1)) {
@@ -285,7 +236,7 @@ fn forward(parameters: &Views, activation: Activation, input: &Tensor, work: &Wo
     Ok(())
 }
 
-/// Adds the gradients that follow from those of the outputs.
+/// Adds the gradients that follow from those of the outputs in `work`.
 fn backward(
     parameters: &Views,
     gradients: &Views,

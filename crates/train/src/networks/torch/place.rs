@@ -53,6 +53,27 @@ pub fn read(tensor: &Tensor, values: &mut [f32]) -> Result<()> {
     Ok(tensor.f_copy_data(values, tensor.numel())?)
 }
 
+/// The numbers of a tensor that the processor has, in its own memory.
+///
+/// # Safety
+/// While the slice lives, nothing may write to that memory.
+pub unsafe fn values(tensor: &Tensor) -> &[f32] {
+    debug_assert!(tensor.device() == Device::Cpu && tensor.is_contiguous());
+    // SAFETY: libtorch keeps so many floats there as long as there is a handle of the tensor.
+    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
+/// The same, to be written.
+///
+/// # Safety
+/// While the slice lives, nothing else may read or write that memory.
+#[expect(clippy::mut_from_ref, reason = "a handle of a tensor says nothing about who else has one")]
+pub unsafe fn values_mut(tensor: &Tensor) -> &mut [f32] {
+    debug_assert!(tensor.device() == Device::Cpu && tensor.is_contiguous());
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
 /// Overwrites a vector on any device.
 pub fn overwrite(tensor: &mut Tensor, values: &[f32]) -> Result<()> {
     ensure!(values.len() == tensor.numel(), "{} values for {} parameters", values.len(), tensor.numel());
@@ -77,7 +98,13 @@ mod tests {
     #[test]
     fn nothing_else_names_a_device_to_libtorch() {
         // A tensor made or moved past the door could be of any kind.
-        let rest = [include_str!("part.rs"), include_str!("adam.rs"), include_str!("mod.rs")].join("\n");
+        let rest = [
+            include_str!("adam.rs"),
+            include_str!("layers.rs"),
+            include_str!("mod.rs"),
+            include_str!("part.rs"),
+        ]
+        .join("\n");
         let code: Vec<&str> = rest.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
         for way_past in [
             "to_device",
