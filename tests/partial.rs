@@ -249,20 +249,17 @@ fn receive(
     let Some((ids, words)) = due.pop_front() else { return };
     // Both are answered in the order in which they were asked.
     let outcome = client.receive(session);
-    match words {
-        Some(words) => {
-            let refused = outcome.unwrap_err().to_string();
-            assert!(refused.contains(&words), "{refused}");
-            **n_refused += 1;
-        }
-        None => {
-            outcome.expect("a step");
-            client.receive(twin).expect("the twin's");
-            assert_eq!(session.slab().env_id(), ids);
-            assert_eq!(session.slab().bytes(), twin.slab().bytes());
-            **n_played += 1;
-        }
+    if let Some(words) = words {
+        let refused = outcome.expect_err("a refusal").to_string();
+        assert!(refused.contains(&words), "{refused}");
+        **n_refused += 1;
+        return;
     }
+    outcome.expect("a step");
+    client.receive(twin).expect("the twin's");
+    assert_eq!(session.slab().env_id(), ids);
+    assert_eq!(session.slab().bytes(), twin.slab().bytes());
+    **n_played += 1;
 }
 
 #[test]
