@@ -1,10 +1,10 @@
 //! Nanoseconds of one thread for a step of the bare batch, without any transport, beside a bare gather of rows
 //! of the same length in the same rounds: `cargo bench -p trading-env`. Ratios count, not times.
 //!
-//! Options are NAME=VALUE: `envs=256,4096`, `rows=18000,4000000` (of the table, which is a gigabyte
-//! for the second),
-//! `threads=1,2`, `hold=50` (steps for which a position is held), `of=portfolio,cartpole`, `gather=no` (for
-//! a profile of the step alone), `rounds=200` and `seconds=0.004` of each, of which the fastest counts, for others may use the machine in between.
+//! Options are NAME=VALUE: `envs=256,4096`, `rows=18000,4000000` (of the table; the second is a gigabyte),
+//! `threads=1,2`, `hold=50` (steps for which a position is held), `of=portfolio,cartpole`, `gather=no` (for a
+//! profile of the step alone), `rounds=200` and `seconds=0.004` of each: the fastest counts, for others may use
+//! the machine in between.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark's table is its data")]
 
 use std::sync::Arc;

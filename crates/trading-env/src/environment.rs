@@ -228,6 +228,8 @@ pub trait Environment: Send + Sync {
     fn step_traced(&self, state: &mut Self::State, action: Action<'_>) -> (Transition, TraceRow) {
         (self.step(state, action), TraceRow::default())
     }
+    /// Asks memory for what the next step of these states will read.
+    fn prefetch(&self, _states: &[Self::State], _places: &[u32]) {}
     /// Plays one step of each state of a block and shows what it led to. An environment overrides it to work on
     /// several states at once; the bits must be those of [`Environment::step`] and [`Environment::observe`].
     fn step_block(&self, states: &mut [Self::State], block: &Block<'_>, out: &mut BlockOutputs<'_>) {

@@ -340,6 +340,13 @@ impl Environment for Portfolio {
         (transition, trace)
     }
 
+    fn prefetch(&self, states: &[State], places: &[u32]) {
+        for &place in places {
+            let state = &states[place as usize];
+            self.symbol(state).rows.prefetch(state.row as usize + 1);
+        }
+    }
+
     fn step_block(&self, states: &mut [State], block: &Block<'_>, out: &mut BlockOutputs<'_>) {
         if self.is_plain {
             self.step_plain_block(states, block, out);

@@ -19,7 +19,7 @@ const MIN_PARALLEL_NS: usize = 40_000;
 pub(super) struct Spread {
     /// Tells nanoseconds.
     pub(super) clock: Option<fn() -> u64>,
-    sizes: [Size; usize::BITS as usize],
+    sizes: Vec<Size>,
 }
 
 /// One step to come.
@@ -43,7 +43,7 @@ struct Size {
 impl Spread {
     pub(super) fn new() -> Self {
         let size = Size { is_parallel: None, n_steps: 0, n_timed: 0, times: [[0; TRIES]; 2] };
-        Self { clock: None, sizes: [size; usize::BITS as usize] }
+        Self { clock: None, sizes: vec![size; usize::BITS as usize] }
     }
 
     /// How a step of `n_envs` environments, each of which shows `observation_len` numbers, would be played.

@@ -93,6 +93,8 @@ impl<E: Environment> Stepper<'_, E> {
         mut outputs: Outputs<'_>,
     ) {
         let mut places = Places::new(chosen, 0, run.first_env);
+        // From then on, each block asks for what the next one needs.
+        self.environment.prefetch(run.states, places.get());
         let mut first = 0;
         while places.len > 0 {
             first += places.len;
