@@ -163,6 +163,32 @@ fn baselines_do_not_depend_on_what_the_policy_may_do() {
 }
 
 #[test]
+fn what_suits_the_actions_is_in_the_configuration_unless_something_else_was_given() {
+    let place = Place::new();
+    let (features, envpool) = (place.features("BPCL", 20), bin("envpool").display().to_string());
+    let began = |actions: &str, flags: &[&str]| {
+        let out = place.text(&[actions, &flags.concat()].concat());
+        Run::new("train")
+            .args(["ppo", "--quiet", "--out", &out, "--timesteps", "256", "--envs", "8", "--rollout", "16"])
+            .args(flags)
+            .args(["--", &envpool, "--envs", "8", "--test-days", "2", "--actions", actions, &features])
+            .succeeds();
+        let config = fs::read_to_string(run_directory(&out).join("config.toml")).expect("a configuration");
+        let value = |key: &str| {
+            let line = config.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_prefix("= "));
+            line.unwrap_or_else(|| panic!("no {key} in {config}")).to_owned()
+        };
+        [value("initial_log_deviation"), value("learning_rate")]
+    };
+    let usual = "\"0.001..0\"";
+    assert_eq!(began("discrete", &[]), ["0.0", usual]);
+    assert_eq!(began("position", &[]), ["0.5", usual]);
+    assert_eq!(began("direction-size", &[]), ["0.5", "\"0.003..0\""]);
+    assert_eq!(began("position", &["--initial-log-deviation", "-1"]), ["-1.0", usual]);
+    assert_eq!(began("direction-size", &["--learning-rate", "0.002"]), ["0.5", "0.002"]);
+}
+
+#[test]
 fn equal_configurations_give_equal_bits() {
     let place = Place::new();
     let features = place.features("BPCL", 30);

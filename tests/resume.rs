@@ -166,6 +166,32 @@ fn only_a_run_can_be_resumed_and_only_as_it_is() {
 }
 
 #[test]
+fn the_configuration_of_a_run_that_was_extended_repeats_it() {
+    let place = Place::new();
+    let (out, again, envpool) =
+        (place.text("runs"), place.text("again"), bin("envpool").display().to_string());
+    let server = ["--", &envpool, "--envs", "8", "--env", "cartpole"];
+    // Everything that changes over a training does.
+    let flags = "--quiet --envs 8 --rollout 16 --hidden 16 --device cpu --threads 1 --learning-rate 0.003..0 \
+                 --clip 0.3..0.1 --entropy-coefficient 0.02..0";
+    let first = ["ppo", "--out", &out, "--timesteps", "1280"];
+    Run::new("train").args(first).words(flags).args(server).succeeds();
+    let run = place.path("runs/latest");
+    for timesteps in ["2560", "3200"] {
+        let on = ["ppo", "--quiet", "--timesteps", timesteps, "--resume"];
+        Run::new("train").args(on).args([&run]).args(server).succeeds();
+    }
+    let config = run.join("config.toml").display().to_string();
+    Run::new("train").args(["ppo", "--quiet", "--config", &config, "--out", &again]).succeeds();
+    assert_same_bits(&place.path("again/latest"), &run);
+    let rate = |line: usize| metrics(&run)[line]["charts/learning_rate"].as_f64().expect("a rate");
+    assert!(
+        rate(9) < 0.0004 && rate(10) > 0.001,
+        "the schedule begins to fall again where the end was moved"
+    );
+}
+
+#[test]
 fn a_full_disk_is_reported_and_training_goes_on() {
     let place = Place::new();
     let (out, envpool) = (place.text("runs"), bin("envpool").display().to_string());

@@ -157,6 +157,8 @@ impl GroupReport {
     fn rows(&self) -> Vec<Vec<String>> {
         let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2}"));
         let share = |value: Option<f64>| value.map_or("–".into(), percent);
+        let probability =
+            |value: &Value| value.as_f64().map_or("–".into(), |value| format!("{:.0} %", 100.0 * value));
         let row = |member: &Member| {
             let mut row = vec![member.name.clone()];
             if self.kind == Kind::WalkForward {
@@ -171,7 +173,7 @@ impl GroupReport {
                         .statistic("max_drawdown")
                         .map_or("–".into(), |fall| format!("{:.2} %", 100.0 * fall)),
                     member.report["policy"]["trades"].to_string(),
-                    share(member.report["deflated_sharpe"]["probability"].as_f64()),
+                    probability(&member.report["deflated_sharpe"]["probability"]),
                 ]);
             } else {
                 let score = member.score();
@@ -242,7 +244,9 @@ impl GroupReport {
             Kind::Seeds => {
                 "<p>Returns are after all costs. The interquartile mean leaves out the best and the worst quarter of the \
                  runs; its 95 % interval comes from resampling them, and is too narrow for few. It tells how much is luck \
-                 in learning; each run's own report tells how much is luck in the days.</p>\n"
+                 in learning; each run's own report tells how much is luck in the days. Not luck: the probability that a \
+                 run's Sharpe ratio is above what the best of all runs beside it on these days shows by chance (deflated \
+                 Sharpe ratio).</p>\n"
             }
             Kind::WalkForward => {
                 "<p>Returns are after all costs. Each window is judged by a policy that learnt from the days before it \

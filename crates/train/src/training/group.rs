@@ -77,6 +77,8 @@ pub fn run(new: NewRun, flags: &RunFlags) -> Result<Exit> {
 pub fn resume(group: &Path, mut plan: GroupPlan, flags: &RunFlags) -> Result<Exit> {
     let _claim = run_directory::claim(group)?;
     plan.members.iter_mut().for_each(|member| share_cores(&mut member.config));
+    // Where it ends and where its servers are may be news, and is so for whoever goes on with it next.
+    plan.write(group)?;
     train_and_report(group, &plan, flags)
 }
 
