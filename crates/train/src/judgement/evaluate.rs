@@ -140,9 +140,9 @@ fn nearest<T>(wanted: f64, guess: f64, mut play: impl FnMut(f64) -> Result<(f64,
             break;
         }
         if found < wanted {
-            below = (chance, found)
+            below = (chance, found);
         } else {
-            above = Some((chance, found))
+            above = Some((chance, found));
         }
         let (from, low) = below;
         chance = match above {

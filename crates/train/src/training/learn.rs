@@ -173,12 +173,9 @@ fn learn(mut config: Config, place: Place, claim: Option<File>, flags: &RunFlags
         cost_kinds: spec.cost_kinds.clone(),
         checkpoint: format!("{}{}", path.display(), if path.exists() { "" } else { " (NOT WRITTEN)" }),
     };
-    let page_path = run.join("report.html");
-    let cores = flags.cpu_log.as_deref().map(cpu_log::chart);
-    let page = || page::of(&report, &journal.metrics().history(), cores.as_deref());
-    let written = report.write(&run).and_then(|()| put_file(&page_path, &page()));
+    let written = put_report(&report, &run, &journal, flags);
     // Hours may lie behind it, so that it is told whether or not the disk takes it.
-    let exit = print(&summary::of(&report, written.is_ok().then_some(&*page_path)))?;
+    let exit = print(&summary::of(&report, written.as_deref().ok()))?;
     written
         .with_context(|| format!("the report is not written (make room, and judge again with `{go_on}`)"))?;
     if path.exists() {
@@ -189,6 +186,15 @@ fn learn(mut config: Config, place: Place, claim: Option<File>, flags: &RunFlags
         path.display()
     ));
     Ok(Exit::Failed)
+}
+
+/// Writes what the run has to show into its directory; gives its page.
+fn put_report(report: &Report, run: &Path, journal: &Journal<'_>, flags: &RunFlags) -> Result<PathBuf> {
+    report.write(run)?;
+    let page = run.join("report.html");
+    let cores = flags.cpu_log.as_deref().map(cpu_log::chart);
+    put_file(&page, &page::of(report, &journal.metrics().history(), cores.as_deref()))?;
+    Ok(page)
 }
 
 /// Where a training's files are to be.
