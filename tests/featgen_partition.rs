@@ -327,7 +327,7 @@ fn whoever_is_stopped_or_killed_leaves_whole_files() {
         let mut guard = Run::new("featgen").args([&input, "-o", &out, "--partition", "-f", features]).start();
         sleep(Duration::from_micros(stream.below(400_000)));
         let signal = [Signal::TERM, Signal::INT, Signal::HUP, Signal::TERM, Signal::KILL][round % 5];
-        if guard.0.try_wait().expect("a child").is_none() {
+        if guard.child.try_wait().expect("a child").is_none() {
             guard.signal(signal);
         }
         let status = guard.wait(Duration::from_secs(60));

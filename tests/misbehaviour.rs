@@ -27,7 +27,7 @@ impl Server {
         let address = format!("unix:{}", place.text("s"));
         let stderr = fs::File::create(place.path("stderr")).expect("a log");
         let n_envs = N_ENVS.to_string();
-        let guard = Guard(
+        let guard = Guard::of(
             std::process::Command::new(bin("envpool"))
                 .args([
                     "--listen",
@@ -67,7 +67,7 @@ impl Server {
 
     /// Descriptors and resident pages, where the system tells.
     fn resources(&self) -> Option<(usize, usize)> {
-        let process = format!("/proc/{}", self.guard.0.id());
+        let process = format!("/proc/{}", self.guard.child.id());
         let n_descriptors = fs::read_dir(format!("{process}/fd")).ok()?.count();
         let pages = fs::read_to_string(format!("{process}/statm")).ok()?;
         Some((n_descriptors, pages.split_whitespace().nth(1)?.parse().ok()?))

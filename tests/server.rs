@@ -339,21 +339,21 @@ fn a_server_answers_a_ping_lets_in_whom_it_is_told_and_says_goodbye() {
 fn a_signal_ends_a_server_that_still_loads() {
     let place = Place::new();
     let features = place.path("features.parquet");
-    let made = std::process::Command::new("mkfifo").arg(&features).status().expect("mkfifo runs");
+    let made = Command::new("mkfifo").arg(&features).status().expect("mkfifo runs");
     assert!(made.success());
     let address = format!("unix:{}", place.text("s"));
     for listen in [&[][..], &["--listen", &address]] {
         // Nobody ever opens the other end of the pipe that it reads, and its stdin stays open.
-        let mut server = Guard(
-            std::process::Command::new(bin("envpool"))
+        let mut server = Guard::of(
+            Command::new(bin("envpool"))
                 .arg(&features)
                 .args(listen)
-                .stdin(std::process::Stdio::piped())
-                .stdout(std::process::Stdio::null())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
                 .spawn()
                 .expect("envpool starts"),
         );
-        let status = format!("/proc/{}/status", server.0.id());
+        let status = format!("/proc/{}/status", server.child.id());
         pipe_tests::until("it listens to signals", || {
             let status = std::fs::read_to_string(&status).unwrap_or_default();
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
@@ -372,8 +372,8 @@ fn a_log_in_json_is_one_object_a_line() {
     let place = Place::new();
     let log = std::fs::File::create(place.path("log")).expect("a log");
     let address = format!("unix:{}", place.text("s"));
-    let mut server = Guard(
-        std::process::Command::new(bin("envpool"))
+    let mut server = Guard::of(
+        Command::new(bin("envpool"))
             .args(["--env", "cartpole", "--log-format", "json", "--listen", &address])
             .stderr(log)
             .spawn()

@@ -101,7 +101,7 @@ fn no_run_outlives_its_group_however_that_ended() {
         until("its runs learn", || trains("seed-1"));
         for signal in signals {
             // It may be gone before the last of them.
-            let gone = group.0.try_wait().expect("a child").is_some();
+            let gone = group.child.try_wait().expect("a child").is_some();
             if !gone {
                 group.signal(*signal);
             }

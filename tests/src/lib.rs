@@ -8,7 +8,7 @@ pub mod left;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, sleep};
@@ -139,12 +139,15 @@ impl Run {
             .args(["--out", out])
     }
 
-    /// Starts it with its output thrown away, to be killed or awaited by the test.
+    /// Starts it with its data thrown away, to be killed or awaited by the test.
     ///
     /// # Panics
     /// If it cannot be started.
     pub fn start(mut self) -> Guard {
-        Guard(self.command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"))
+        let said = tempfile::tempfile().expect("a temporary file");
+        let stderr = said.try_clone().expect("a descriptor");
+        let child = self.command.stdout(Stdio::null()).stderr(stderr).spawn().expect("the program starts");
+        Guard { child, said: Some(said) }
     }
 
     /// The same, with what it says kept in the file `log`.
@@ -153,7 +156,7 @@ impl Run {
     /// If it cannot be started, or the file not made.
     pub fn start_with_log(mut self, log: &Path) -> Guard {
         let log = fs::File::create(log).expect("a log");
-        Guard(self.command.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts"))
+        Guard::of(self.command.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts"))
     }
 
     /// Runs it to its end.
@@ -162,7 +165,7 @@ impl Run {
     /// If it cannot be started, or hangs.
     pub fn ends(mut self) -> Outcome {
         let child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut guard = Guard(child.expect("the program starts"));
+        let mut guard = Guard::of(child.expect("the program starts"));
         let drain = |stream: Option<Box<dyn Read + Send>>| {
             thread::spawn(move || {
                 let mut text = Vec::new();
@@ -170,8 +173,8 @@ impl Run {
                 String::from_utf8_lossy(&text).into_owned()
             })
         };
-        let stdout = drain(guard.0.stdout.take().map(|s| Box::new(s) as _));
-        let stderr = drain(guard.0.stderr.take().map(|s| Box::new(s) as _));
+        let stdout = drain(guard.child.stdout.take().map(|s| Box::new(s) as _));
+        let stderr = drain(guard.child.stderr.take().map(|s| Box::new(s) as _));
         let status = guard.wait(self.limit);
         let join = |thread: thread::JoinHandle<String>| thread.join().expect("the stream is read");
         Outcome { status, stdout: join(stdout), stderr: join(stderr) }
@@ -222,9 +225,42 @@ pub struct Outcome {
 
 /// A process that does not outlive the test.
 #[derive(Debug)]
-pub struct Guard(pub Child);
+pub struct Guard {
+    /// The process.
+    pub child: Child,
+    /// What it says, where that is kept to be shown.
+    said: Option<fs::File>,
+}
 
 impl Guard {
+    /// A process whose words somebody else has.
+    pub fn of(child: Child) -> Self {
+        Self { child, said: None }
+    }
+
+    /// Waits until `condition` holds, which it never will once the process has ended.
+    ///
+    /// # Panics
+    /// If it has, with its words, or if the condition does not hold in [`LIMIT`].
+    pub fn until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
+        until(what, || {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                // What it did last counts.
+                assert!(condition(), "{status} before {what}: {}", self.words());
+                return true;
+            }
+            condition()
+        });
+    }
+
+    fn words(&mut self) -> String {
+        let mut words = String::new();
+        if let Some(said) = &mut self.said {
+            said.rewind().and_then(|()| said.read_to_string(&mut words)).expect("a readable file");
+        }
+        words
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
@@ -232,11 +268,11 @@ impl Guard {
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
-            match self.0.try_wait().expect("a child can be waited for") {
+            match self.child.try_wait().expect("a child can be waited for") {
                 Some(status) => return status,
                 None if Instant::now() > deadline => {
-                    let _ = self.0.kill();
-                    panic!("process {} hangs", self.0.id());
+                    let _ = self.child.kill();
+                    panic!("process {} hangs", self.child.id());
                 }
                 None => sleep(Duration::from_millis(5)),
             }
@@ -248,15 +284,15 @@ impl Guard {
     /// # Panics
     /// If it is gone.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.0.id() as i32).expect("a process id");
+        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a process id");
         rustix::process::kill_process(pid, signal).expect("the process is there");
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
