@@ -26,7 +26,7 @@ pub use outputs::Outputs;
 use crate::environment::{ActionSpace, Environment, EpisodeKey};
 use crate::error::ActionError;
 use chosen::{All, Chosen, Listed, check_listed};
-use spread::{MIN_ENVS_PER_TASK, Spread};
+use spread::{MIN_ENVS_PER_TASK, Spread, TASKS_PER_THREAD};
 use step::{Run, Stepper};
 
 /// What happens to an environment whose episode has ended.
@@ -164,6 +164,11 @@ impl<E: Environment> Batch<E> {
         self.spread.is_parallel(self.n_envs(), self.observation_len)
     }
 
+    /// Whether the latest step was spread over the rayon pool.
+    pub fn was_parallel(&self) -> bool {
+        self.spread.was_parallel
+    }
+
     /// Whether `step` would take these actions; the error names the first environment whose action is wrong.
     pub fn check(&self, actions: Actions<'_>) -> Result<(), ActionError> {
         actions.check(&self.action_space, self.n_envs())
@@ -210,8 +215,11 @@ impl<E: Environment> Batch<E> {
         let plan = self.spread.plan(n_chosen, self.observation_len, n_threads);
         let clock = self.spread.clock.filter(|_| plan.is_timed);
         let begun = clock.map_or(0, |clock| clock());
-        let envs_per_task =
-            if plan.is_parallel { n_chosen.div_ceil(n_threads).max(MIN_ENVS_PER_TASK) } else { n_chosen };
+        let envs_per_task = if plan.is_parallel {
+            n_chosen.div_ceil(TASKS_PER_THREAD * n_threads).max(MIN_ENVS_PER_TASK)
+        } else {
+            n_chosen
+        };
         let stepper = Stepper {
             environment: &self.environment,
             autoreset: self.autoreset,

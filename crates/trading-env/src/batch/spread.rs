@@ -1,16 +1,19 @@
 //! Whether a step is spread over the pool's threads. Handing work to another thread costs what waking it costs:
 //! next to nothing on one machine, the work of a thousand environments on another, more than anything could win
-//! where all cores are busy. So it is tried: a few steps are timed on one thread and on all in turn, the faster
-//! way is kept, and now and then both are tried again. The bits are the same either way.
+//! where all cores are busy. So it is tried: a few steps are timed on one thread, then as many on all, whose threads
+//! have the chance to stay awake for one another's steps; the faster way is kept, and now and then both are tried
+//! again. The bits are the same either way.
 
 /// The fewest environments worth handing to another thread.
 pub(super) const MIN_ENVS_PER_TASK: usize = 128;
+/// Tasks a thread: one that comes late, since it slept, leaves some of its share to the others.
+pub(super) const TASKS_PER_THREAD: usize = 4;
 /// Steps of each kind in one trial; the median of each counts.
 const TRIES: usize = 9;
 /// Steps from one trial to the next: a trial of the slower way costs less than a hundredth.
 const STEPS_BETWEEN_TRIALS: u32 = 4096;
 /// How much of the time on one thread several must save at least, for their cores could do other work.
-const WORTHWHILE: f64 = 0.9;
+const WORTHWHILE: f64 = 0.95;
 /// Without a clock: steps that are expected to take longer than this many nanoseconds are spread.
 const MIN_PARALLEL_NS: usize = 40_000;
 
@@ -19,6 +22,8 @@ const MIN_PARALLEL_NS: usize = 40_000;
 pub(super) struct Spread {
     /// Tells nanoseconds.
     pub(super) clock: Option<fn() -> u64>,
+    /// Whether the latest step was spread.
+    pub(super) was_parallel: bool,
     sizes: Vec<Size>,
 }
 
@@ -35,7 +40,7 @@ struct Size {
     is_parallel: Option<bool>,
     /// Steps since the last trial.
     n_steps: u32,
-    /// How many of a trial's steps were timed: one thread and all of them in turn.
+    /// How many of a trial's steps were timed: those on one thread, then those on all.
     n_timed: usize,
     times: [[u64; TRIES]; 2],
 }
@@ -43,7 +48,7 @@ struct Size {
 impl Spread {
     pub(super) fn new() -> Self {
         let size = Size { is_parallel: None, n_steps: 0, n_timed: 0, times: [[0; TRIES]; 2] };
-        Self { clock: None, sizes: vec![size; usize::BITS as usize] }
+        Self { clock: None, was_parallel: false, sizes: vec![size; usize::BITS as usize] }
     }
 
     /// How a step of `n_envs` environments, each of which shows `observation_len` numbers, would be played.
@@ -62,19 +67,20 @@ impl Spread {
         let size = &self.sizes[size_of(n_envs)];
         let is_due = size.is_parallel.is_none() || size.n_steps >= STEPS_BETWEEN_TRIALS;
         if is_due && self.clock.is_some() {
-            return Plan { is_parallel: size.n_timed % 2 == 1, is_timed: true };
+            return Plan { is_parallel: size.n_timed >= TRIES, is_timed: true };
         }
         Plan { is_parallel: self.is_parallel(n_envs, observation_len), is_timed: false }
     }
 
     /// What became of a plan: how many nanoseconds a step of a trial took.
     pub(super) fn took(&mut self, n_envs: usize, plan: Plan, nanoseconds: u64) {
+        self.was_parallel = plan.is_parallel;
         let size = &mut self.sizes[size_of(n_envs)];
         if !plan.is_timed {
             size.n_steps = size.n_steps.saturating_add(1);
             return;
         }
-        size.times[size.n_timed % 2][size.n_timed / 2] = nanoseconds;
+        size.times[size.n_timed / TRIES][size.n_timed % TRIES] = nanoseconds;
         size.n_timed += 1;
         if size.n_timed == 2 * TRIES {
             let [alone, together] = &mut size.times;

@@ -72,7 +72,7 @@ impl<E: Environment> Stepper<'_, E> {
             self.step_task(chosen, run, actions, outputs);
             return;
         }
-        // Cut at a whole number of tasks, so that as few tasks as threads come out of it.
+        // Cut at a whole number of tasks, so that a task is as large as it was found to be best.
         let n_tasks = n.div_ceil(envs_per_task);
         let middle = (n_tasks / 2) * envs_per_task;
         let (run_left, run_right) = run.split_at(chosen.env(middle));
