@@ -94,7 +94,7 @@ pub struct Serve {
     /// Environments in one exchange, by default of clients that can take parts of a session [default: all].
     ///
     /// With 64 of 256 a client sends the actions of some environments and thinks about others meanwhile, four
-    /// parts in turn: envpool_client.AsyncEnv in Python, Client::send_some in Rust. The bits are the same for
+    /// parts in turn: `envpool_client.AsyncEnv` in Python, `Client::send_some` in Rust. The bits are the same for
     /// any batch. Clients that want all environments at once, as train does, have them so all the same.
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     pub batch: Option<u32>,

@@ -95,7 +95,7 @@ mod tests {
                 })
                 .sum::<u64>()
         });
-        assert_eq!(sums, (0..100).map(|i| i + i * i).sum());
+        assert_eq!(sums, (0..100).map(|i| i + i * i).sum::<u64>());
         drop(pool);
     }
 }

@@ -228,7 +228,7 @@ mod tests {
         let shares = |capital: f64, level: f64, price: f64, costs: &str| {
             let mut account = Account::new(capital);
             account.trade_to(&mut Ledger::default(), level, price, 0, &terms(costs, 0.0, true));
-            assert!(level < 0.0 || level > 1.0 || account.cash >= 0.0, "cash {}", account.cash);
+            assert!(!(0.0..=1.0).contains(&level) || account.cash >= 0.0, "cash {}", account.cash);
             account.shares
         };
         assert_eq!(shares(100_000.0, 1.0, 500.0, "none"), 200.0);

@@ -2,6 +2,8 @@
 //! Adam took any: what bounds `train ppo`. Arguments: observation length, hidden widths, minibatch rows, replicas, and
 //! `libtorch` if libtorch is to compute it even where something else would (128 64,64 8192 1). Prints one JSON object.
 
+#![expect(clippy::print_stdout, reason = "its figures are its data")]
+
 use anyhow::Result;
 use train::networks::aligned::AlignedBuffer;
 use train::networks::device::Placement;

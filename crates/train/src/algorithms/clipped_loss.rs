@@ -61,7 +61,9 @@ impl<'a> ClippedLoss<'a> {
     ) {
         let (rollout, clip) = (self.rollout, self.rates.clip as f32);
         let mut actions = Vec::with_capacity(rows.len() * self.distribution.action_len());
-        rows.iter().for_each(|&row| actions.extend_from_slice(rollout.action(row as usize)));
+        for &row in rows {
+            actions.extend_from_slice(rollout.action(row as usize));
+        }
         let judged = self.distribution.judge(heads.policy, heads.log_deviation, &actions);
         let was = |&row: &u32| rollout.log_probabilities[row as usize];
         let log_ratios: Vec<f32> =

@@ -319,14 +319,14 @@ mod tests {
             let (mut delta, mut sums) = (before.clone(), vec![0.0; width]);
             let columns = Columns { start: 0, width, stride: width };
             through_activation(activation, &x, columns, rows, &mut delta, &mut sums);
-            for i in 0..width {
+            for (i, &found) in sums.iter().enumerate() {
                 let mut sum = 0.0;
                 for at in (i..rows * width).step_by(width) {
                     let expected = f64::from(before[at]) * f64::from(slope(activation, x[at]));
                     close(delta[at], expected);
                     sum += expected;
                 }
-                close(sums[i], sum);
+                close(found, sum);
             }
         }
     }

@@ -137,14 +137,18 @@ impl Judgement {
     fn judge_choices(&mut self, n: usize, actions: &[f32]) {
         for logits in self.scores.chunks_exact_mut(n) {
             let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            logits.iter_mut().for_each(|logit| *logit -= max);
+            for logit in logits {
+                *logit -= max;
+            }
         }
         self.probabilities.extend_from_slice(&self.scores);
         functions::exponentials(&mut self.probabilities);
         let mut log_sums: Vec<f32> = self.probabilities.chunks_exact(n).map(|e| e.iter().sum()).collect();
         for (exponentials, sum) in self.probabilities.chunks_exact_mut(n).zip(&log_sums) {
             let scale = 1.0 / sum;
-            exponentials.iter_mut().for_each(|e| *e *= scale);
+            for exponential in exponentials {
+                *exponential *= scale;
+            }
         }
         functions::logarithms(&mut log_sums);
         let rows = self.scores.chunks_exact_mut(n).zip(self.probabilities.chunks_exact(n));
@@ -213,7 +217,9 @@ mod tests {
             &mut by_deviation,
         );
         // The other rows have the entropy's part alone.
-        by_deviation.iter_mut().for_each(|gradient| *gradient -= 2.0 * f64::from(b));
+        for gradient in &mut by_deviation {
+            *gradient -= 2.0 * f64::from(b);
+        }
         let scratch = &scratch[outputs.len()..2 * outputs.len()];
         let total = |outputs: &[f64], deviations: &[f64]| {
             let (log_probability, entropy) = value(outputs, deviations);

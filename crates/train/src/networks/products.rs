@@ -68,6 +68,18 @@ pub fn multiply(
     start: Start<'_>,
     out: (&mut [f32], usize),
 ) {
+    let best = Vectors::of_this_processor().next().unwrap_or(Vectors::Common);
+    multiply_with(best, size, left, right, start, out);
+}
+
+fn multiply_with(
+    vectors: Vectors,
+    size: Size,
+    left: Left<'_>,
+    right: (&[f32], usize),
+    start: Start<'_>,
+    out: (&mut [f32], usize),
+) {
     let Size { rows, depth, width } = size;
     if rows == 0 || width == 0 {
         return;
@@ -98,17 +110,49 @@ pub fn multiply(
         out: out.0.as_mut_ptr(),
         out_stride: out.1,
     };
+    // SAFETY: vectors are only ever those of this processor, and every index was just checked.
+    unsafe { product_with(vectors, size, place) }
+}
+
+/// Vectors that products are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vectors {
     #[cfg(target_arch = "x86_64")]
-    if are_fast_here() {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has the vectors, and every index was just checked.
-            return unsafe { product_avx512(size, place) };
-        }
-        // SAFETY: as above.
-        return unsafe { product_avx2(size, place) };
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Those that every processor of its kind has.
+    Common,
+}
+
+impl Vectors {
+    /// Those that this processor has, best ones first.
+    fn of_this_processor() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let wide = [
+            (Self::Avx512, are_fast_here() && is_x86_feature_detected!("avx512f")),
+            (Self::Avx2, are_fast_here()),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let wide: [(Self, bool); 0] = [];
+        let wide = wide.into_iter().filter_map(|(vectors, is_there)| is_there.then_some(vectors));
+        wide.chain([Self::Common])
     }
-    // SAFETY: every index was just checked.
-    unsafe { product::<8, 8, { cfg!(target_arch = "aarch64") }>(size, place) }
+}
+
+/// # Safety
+/// The processor must have the vectors, and every matrix of `place` be as large as `size` says.
+unsafe fn product_with(vectors: Vectors, size: Size, place: Place) {
+    // SAFETY: the caller's promise is passed on.
+    unsafe {
+        match vectors {
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx512 => product_avx512(size, place),
+            #[cfg(target_arch = "x86_64")]
+            Vectors::Avx2 => product_avx2(size, place),
+            Vectors::Common => product::<8, 8, { cfg!(target_arch = "aarch64") }>(size, place),
+        }
+    }
 }
 
 /// As many as the widest tile has columns.
@@ -203,16 +247,15 @@ unsafe fn tile<const ROWS: usize, const WIDTH: usize, const FUSED: bool>(
         let start = place.start.add(row * place.start_stride.row + column * place.start_stride.column);
         let left = place.left.add(row * place.left_step.row);
         let right = place.right.add(column);
-        for i in 0..ROWS {
-            sums[i] = start.add(i * place.start_stride.row).cast::<[f32; WIDTH]>().read_unaligned();
+        for (i, sums) in sums.iter_mut().enumerate() {
+            *sums = start.add(i * place.start_stride.row).cast::<[f32; WIDTH]>().read_unaligned();
         }
         for k in 0..depth {
             let right = &*right.add(k * place.right_stride).cast::<[f32; WIDTH]>();
-            for i in 0..ROWS {
+            for (i, sums) in sums.iter_mut().enumerate() {
                 let left = *left.add(i * place.left_step.row + k * place.left_step.column);
-                for j in 0..WIDTH {
-                    sums[i][j] =
-                        if FUSED { left.mul_add(right[j], sums[i][j]) } else { left * right[j] + sums[i][j] };
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = if FUSED { left.mul_add(*right, *sum) } else { left * right + *sum };
                 }
             }
         }
@@ -265,6 +308,13 @@ mod tests {
                         Start::There => sum + f64::from(there[i]),
                     };
                     assert!((f64::from(found) - expected).abs() < 2e-5, "{size:?} {i}: {found} {expected}");
+                }
+                for vectors in Vectors::of_this_processor() {
+                    let mut other = there.clone();
+                    let (right, other_rows) = ((&right[..], right_stride), (&mut other[..], out_stride));
+                    multiply_with(vectors, size, left_side, right, start, other_rows);
+                    let differ = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-5;
+                    assert!(!out.iter().zip(&other).any(differ), "{vectors:?} {size:?}");
                 }
             }
         }

@@ -125,7 +125,9 @@ impl Keeper {
         let kept = Arc::new(Kept::awaited(unkept.state.timesteps));
         let job = Job { unkept, promise: Promise(Arc::clone(&kept)), spare };
         // A job that is not taken is dropped, and its promise with it.
-        let _ = self.queue.as_ref().map(|queue| queue.send(job));
+        if let Some(queue) = &self.queue {
+            let _ = queue.send(job);
+        }
         kept
     }
 }
