@@ -27,9 +27,13 @@ pub struct Vigil {
 impl Vigil {
     /// A request has come.
     pub fn asked(&mut self) {
+        self.asked_at(clock::nanoseconds());
+    }
+
+    fn asked_at(&mut self, now: u64) {
         if let Some(answered) = self.answered_ns.take() {
             // A pause of seconds, while a learner learns, says little about the pauses between two steps.
-            let pause = clock::nanoseconds().saturating_sub(answered).min(4 * MAX_PAUSE_NS);
+            let pause = now.saturating_sub(answered).min(4 * MAX_PAUSE_NS);
             self.mean_pause_ns += WEIGHT * (pause as f64 - self.mean_pause_ns);
         }
     }
@@ -76,8 +80,8 @@ mod tests {
         let mut vigil = Vigil::default();
         for (pause, is_awake) in [(10 * MAX_PAUSE_NS, false), (0, true)] {
             for _ in 0..50 {
-                vigil.answered_ns = Some(clock::nanoseconds().saturating_sub(pause));
-                vigil.asked();
+                vigil.answered_ns = Some(7);
+                vigil.asked_at(7 + pause);
             }
             assert_eq!(vigil.mean_pause_ns <= MAX_PAUSE_NS as f64, is_awake, "{pause}");
         }

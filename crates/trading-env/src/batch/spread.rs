@@ -12,6 +12,9 @@ pub(super) const TASKS_PER_THREAD: usize = 4;
 const TRIES: usize = 9;
 /// Steps from one trial to the next: a trial of the slower way costs less than a hundredth.
 const STEPS_BETWEEN_TRIALS: u32 = 4096;
+/// The same from the first trial to the second, and twice as many each time from then on: at the start, caches and
+/// the pool's threads are cold.
+const STEPS_AFTER_FIRST_TRIAL: u32 = 64;
 /// How much of the time on one thread several must save at least, for their cores could do other work.
 const WORTHWHILE: f64 = 0.95;
 /// Without a clock: steps that are expected to take longer than this many nanoseconds are spread.
@@ -38,8 +41,9 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, Copy)]
 struct Size {
     is_parallel: Option<bool>,
-    /// Steps since the last trial.
+    /// Steps since the last trial, and how many there are until the next.
     n_steps: u32,
+    until_trial: u32,
     /// How many of a trial's steps were timed: those on one thread, then those on all.
     n_timed: usize,
     times: [[u64; TRIES]; 2],
@@ -47,7 +51,13 @@ struct Size {
 
 impl Spread {
     pub(super) fn new() -> Self {
-        let size = Size { is_parallel: None, n_steps: 0, n_timed: 0, times: [[0; TRIES]; 2] };
+        let size = Size {
+            is_parallel: None,
+            n_steps: 0,
+            until_trial: STEPS_AFTER_FIRST_TRIAL,
+            n_timed: 0,
+            times: [[0; TRIES]; 2],
+        };
         Self { clock: None, was_parallel: false, sizes: vec![size; usize::BITS as usize] }
     }
 
@@ -65,7 +75,7 @@ impl Spread {
             return Plan { is_parallel: false, is_timed: false };
         }
         let size = &self.sizes[size_of(n_envs)];
-        let is_due = size.is_parallel.is_none() || size.n_steps >= STEPS_BETWEEN_TRIALS;
+        let is_due = size.is_parallel.is_none() || size.n_steps >= size.until_trial;
         if is_due && self.clock.is_some() {
             return Plan { is_parallel: size.n_timed >= TRIES, is_timed: true };
         }
@@ -86,6 +96,9 @@ impl Spread {
             let [alone, together] = &mut size.times;
             alone.sort_unstable();
             together.sort_unstable();
+            if size.is_parallel.is_some() {
+                size.until_trial = (2 * size.until_trial).min(STEPS_BETWEEN_TRIALS);
+            }
             let saves = (together[TRIES / 2] as f64) < WORTHWHILE * alone[TRIES / 2] as f64;
             (size.is_parallel, size.n_steps, size.n_timed) = (Some(saves), 0, 0);
         }
@@ -122,6 +135,10 @@ mod tests {
         let mut spread = timed();
         let tries = TRIES as u32;
         assert_eq!(play(&mut spread, 1000, 2 * tries, 50_000, 90_000), tries);
+        for until_trial in [64, 128, 256, 512, 1024, 2048, 4096] {
+            assert_eq!(play(&mut spread, 1000, until_trial, 50_000, 90_000), 0);
+            assert_eq!(play(&mut spread, 1000, 2 * tries, 50_000, 90_000), tries);
+        }
         assert_eq!(play(&mut spread, 1000, STEPS_BETWEEN_TRIALS, 50_000, 90_000), 0);
         // Cores have become free meanwhile.
         assert_eq!(play(&mut spread, 1000, 2 * tries, 50_000, 30_000), tries);
