@@ -10,7 +10,6 @@ use wire::{Carrier, Connection, Request, WireError};
 use crate::served::Served;
 use crate::session::Session;
 use crate::stop::Gate;
-use crate::vigil::Vigil;
 
 /// Name and version of this server, for the client's logs.
 const SERVER: &str = concat!("envpool ", env!("CARGO_PKG_VERSION"));
@@ -59,9 +58,7 @@ fn exchange(
     on_hello();
     let _told = gate.tell_at_the_end(connection.writer());
     let mut sessions = BTreeMap::new();
-    let mut vigil = Vigil::default();
     while let Some(request) = connection.next_request()? {
-        vigil.asked();
         // A signal waits for an exchange that has begun.
         let _pass = gate.enter();
         let id = match request {
@@ -76,12 +73,7 @@ fn exchange(
         let answer = answer(served, &mut sessions, &request).unwrap_or_else(Answer::Refused);
         match (answer, sessions.get_mut(&id)) {
             (Answer::Opened, Some(session)) => connection.opened(id, session.asked(), session.opened())?,
-            (Answer::Slab, Some(session)) => {
-                connection.slab(id, session.slab())?;
-                if session.was_parallel() {
-                    vigil.answered();
-                }
-            }
+            (Answer::Slab, Some(session)) => connection.slab(id, session.slab())?,
             (Answer::Snapshot(bytes), _) => connection.snapshotted(id, &bytes)?,
             (Answer::Refused(refusal), _) => connection.refuse(id, refusal.code, refusal.text)?,
             (Answer::Closed, _) => connection.closed(id)?,

@@ -9,8 +9,7 @@
 //! - [`session`]: one batch of environments and its slabs, which [`fill`] fills; [`snapshot`]: its whole state in
 //!   bytes.
 //! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.
-//! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal; [`clock`]: what steps are timed by;
-//!   [`vigil`]: threads that stay awake for the next one.
+//! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal; [`clock`]: what steps are timed by.
 //! - [`describe`]: the specification for people; [`ping`]: whether a server serves; [`log`]: what it says meanwhile.
 //! - [`bench`]: how fast steps reach another process.
 pub mod bench;
@@ -33,6 +32,5 @@ pub mod socket;
 pub mod specification;
 pub mod stdio;
 pub mod stop;
-pub mod vigil;
 
 pub use run::run;

@@ -90,11 +90,6 @@ impl Session {
         if self.batch.is_parallel() && !self.open.is_partial() { rayon::current_num_threads() } else { 1 }
     }
 
-    /// Whether threads of the pool played its latest step together.
-    pub fn was_parallel(&self) -> bool {
-        self.batch.was_parallel()
-    }
-
     /// Moves the slabs into memory that the client reads: one piece a slot.
     pub fn share(&mut self, words: Vec<SharedWords>) {
         let layout = self.slab().layout().clone();

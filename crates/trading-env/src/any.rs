@@ -126,11 +126,6 @@ impl AnyBatch {
         for_any!(Self, self, batch => batch.is_parallel())
     }
 
-    /// See [`Batch::was_parallel`].
-    pub fn was_parallel(&self) -> bool {
-        for_any!(Self, self, batch => batch.was_parallel())
-    }
-
     /// See [`Batch::action_space`].
     pub fn action_space(&self) -> &ActionSpace {
         for_any!(Self, self, batch => batch.action_space())

@@ -164,11 +164,6 @@ impl<E: Environment> Batch<E> {
         self.spread.is_parallel(self.n_envs(), self.observation_len)
     }
 
-    /// Whether the latest step was spread over the rayon pool.
-    pub fn was_parallel(&self) -> bool {
-        self.spread.was_parallel
-    }
-
     /// Whether `step` would take these actions; the error names the first environment whose action is wrong.
     pub fn check(&self, actions: Actions<'_>) -> Result<(), ActionError> {
         actions.check(&self.action_space, self.n_envs())

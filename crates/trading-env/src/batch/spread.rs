@@ -1,7 +1,6 @@
 //! Whether a step is spread over the pool's threads. Handing work to another thread costs what waking it costs:
 //! next to nothing on one machine, the work of a thousand environments on another, more than anything could win
-//! where all cores are busy. So it is tried: a few steps are timed on one thread, then as many on all, whose threads
-//! have the chance to stay awake for one another's steps; the faster way is kept, and now and then both are tried
+//! where all cores are busy. So it is tried: a few steps are timed on one thread, then as many on all; the faster way is kept, and now and then both are tried
 //! again. The bits are the same either way.
 
 /// The fewest environments worth handing to another thread.
@@ -25,8 +24,6 @@ const MIN_PARALLEL_NS: usize = 40_000;
 pub(super) struct Spread {
     /// Tells nanoseconds.
     pub(super) clock: Option<fn() -> u64>,
-    /// Whether the latest step was spread.
-    pub(super) was_parallel: bool,
     sizes: Vec<Size>,
 }
 
@@ -58,7 +55,7 @@ impl Spread {
             n_timed: 0,
             times: [[0; TRIES]; 2],
         };
-        Self { clock: None, was_parallel: false, sizes: vec![size; usize::BITS as usize] }
+        Self { clock: None, sizes: vec![size; usize::BITS as usize] }
     }
 
     /// How a step of `n_envs` environments, each of which shows `observation_len` numbers, would be played.
@@ -84,7 +81,6 @@ impl Spread {
 
     /// What became of a plan: how many nanoseconds a step of a trial took.
     pub(super) fn took(&mut self, n_envs: usize, plan: Plan, nanoseconds: u64) {
-        self.was_parallel = plan.is_parallel;
         let size = &mut self.sizes[size_of(n_envs)];
         if !plan.is_timed {
             size.n_steps = size.n_steps.saturating_add(1);
