@@ -1,7 +1,7 @@
 //! Whether a step is spread over the pool's threads. Handing work to another thread costs what waking it costs:
 //! next to nothing on one machine, the work of a thousand environments on another, more than anything could win
-//! where all cores are busy. So it is tried: a few steps are timed on one thread, then as many on all; the faster way is kept, and now and then both are tried
-//! again. The bits are the same either way.
+//! where all cores are busy. So it is tried: a few steps are timed on one thread, then as many on all; the faster way
+//! is kept, and now and then both are tried again. The bits are the same either way.
 
 /// The fewest environments worth handing to another thread.
 pub(super) const MIN_ENVS_PER_TASK: usize = 128;
