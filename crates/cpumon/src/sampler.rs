@@ -71,7 +71,8 @@ impl Sampler {
         self.members.clear();
         if let Some(tree) = tree {
             self.members = tree.members;
-            self.cpu_s = tree.cpu_s + ended_s - self.before_s;
+            // A stage that went between two looks may be missed; time that was seen has passed all the same.
+            self.cpu_s = (tree.cpu_s + ended_s - self.before_s).max(self.cpu_s);
         } else if self.root == Root::Own {
             self.cpu_s = ended_s;
         } else {
