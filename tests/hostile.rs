@@ -63,7 +63,7 @@ fn request(stream: &mut Stream, capabilities: u64) -> Vec<u8> {
         13 => {
             let n = stream.below(600);
             let bytes: Vec<u8> = (0..n).map(|_| stream.below(256) as u8).collect();
-            frame(Kind::Restore, session, &[&b"ENVSNAP2"[..], &bytes].concat())
+            frame(Kind::Restore, session, &[&b"ENVSNAP3"[..], &bytes].concat())
         }
         14 => frame(Kind::Close, session, &[]),
         _ => frame(Kind::Wake, session, &[]),

@@ -232,7 +232,7 @@ impl Session {
         let batch = self.batch.snapshot();
         let parts = Parts {
             was_reset: never_reset.is_none(),
-            slab: &self.slab().bytes(),
+            slab: self.slab().bytes_after_observations(),
             ends: &self.ends,
             batch: &batch,
         };
@@ -248,8 +248,15 @@ impl Session {
             return Err(refuse("a snapshot with ends of episodes that are none".into()));
         }
         let mut slab = Slab::new(self.slab().layout().clone());
-        slab.take_over(parts.slab).map_err(refuse)?;
+        slab.take_over_after_observations(parts.slab).map_err(refuse)?;
         self.batch.restore(parts.batch).map_err(|error| refuse(error.to_string()))?;
+        if parts.was_reset {
+            // As they are not kept: they are nearly all of a slab, and follow from the states.
+            let all = 0..self.open.n_envs;
+            let envs = if self.open.is_partial() { slab.env_id().to_vec() } else { all.collect() };
+            let shown = self.batch.observe_some(&envs, slab.split_mut().obs);
+            shown.map_err(|error| refuse(error.to_string()))?;
+        }
         self.slabs[slot].take_over(&slab.bytes()).map_err(refuse)?;
         self.ends.copy_from_slice(parts.ends);
         self.was_reset.fill(parts.was_reset);

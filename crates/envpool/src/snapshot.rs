@@ -1,8 +1,8 @@
 //! A session's whole state in bytes: what a client keeps in its checkpoint and gives back to this server, or
 //! to another one that serves the same.
 //!
-//! The bytes are `ENVSNAP2`, the session's seed (u64), the head's length (u64), the head, the slab, the ends, the
-//! environments, and the SHA-256 of all before it. The seed stands where a client can read it, to open a session
+//! The bytes are `ENVSNAP3`, the session's seed (u64), the head's length (u64), the head, the slab without its
+//! observations, which follow from the environments, the ends, the environments, and the SHA-256 of all before it. The seed stands where a client can read it, to open a session
 //! with it. The check sum finds what was cut or garbled on a disk; that a snapshot belongs here is told
 //! by its head. Neither makes it trustworthy: the environments check what they restore.
 
@@ -13,7 +13,7 @@ use wire::message::{ErrorCode, Refusal, decode, encode};
 
 use crate::served::Served;
 
-const MAGIC: &[u8; 8] = b"ENVSNAP2";
+const MAGIC: &[u8; 8] = b"ENVSNAP3";
 const SUM_BYTES: usize = 32;
 /// Magic, seed and the length of the head.
 const START_BYTES: usize = 24;
@@ -34,7 +34,7 @@ struct Head {
 pub struct Parts<'a> {
     /// Whether it has been reset since it was opened.
     pub was_reset: bool,
-    /// What the last exchange brought, as a frame carries it.
+    /// What the last exchange brought, as a frame carries it after the observations.
     pub slab: &'a [u8],
     /// With partial batches: how each environment's last step ended, two bytes each.
     pub ends: &'a [u8],
@@ -147,7 +147,7 @@ mod tests {
         let bytes = join(&served, &open, &parts).unwrap();
         let back = split(&served, &open, &bytes).unwrap();
         assert_eq!((back.was_reset, back.slab, back.batch), (true, &[1, 2, 3][..], &[4, 5][..]));
-        assert_eq!((back.ends, &bytes[..16]), (&[0, 1][..], &b"ENVSNAP2\x07\0\0\0\0\0\0\0"[..]));
+        assert_eq!((back.ends, &bytes[..16]), (&[0, 1][..], &b"ENVSNAP3\x07\0\0\0\0\0\0\0"[..]));
     }
 
     #[test]

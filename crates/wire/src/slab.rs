@@ -233,6 +233,12 @@ impl Slab {
         Cow::Owned(bytes)
     }
 
+    /// The bytes that a frame carries after the observations, which whoever has the environments can show again.
+    pub fn bytes_after_observations(&self) -> &[u8] {
+        let end = self.layout.records + self.n_finished() * self.layout.record_bytes;
+        &bytemuck::cast_slice(&self.words)[self.layout.reward - self.first()..end - self.first()]
+    }
+
     /// Everything that a step writes but the finished records, for the server.
     pub fn split_mut(&mut self) -> SlabMut<'_> {
         let layout = &self.layout;
@@ -293,6 +299,20 @@ impl Slab {
         }
         self.body_mut(bytes.len()).copy_from_slice(bytes);
         self.check(bytes.len())
+    }
+
+    /// Takes over the bytes of another slab of this layout, as [`Slab::bytes_after_observations`] gave them, for a
+    /// server; the observations stay as they are.
+    ///
+    /// # Errors
+    /// If they are none; no episode counts as finished then.
+    pub fn take_over_after_observations(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let start = self.layout.reward;
+        if bytes.len() > self.layout.max_bytes() - start {
+            return Err(format!("a slab of {} bytes beside its observations", bytes.len()));
+        }
+        self.body_mut(start + bytes.len())[start..].copy_from_slice(bytes);
+        self.check(start + bytes.len())
     }
 
     /// It is the server's turn: it may write from now on.

@@ -8,6 +8,8 @@
 //! - [`tensors`]: safetensors files.
 //! - [`keeper`]: the thread that copies what is to be written.
 //! - [`writer`]: the thread that writes, and which checkpoints are kept.
+//! - [`background`]: both go behind the threads that learn.
+mod background;
 pub mod keeper;
 mod tensors;
 pub mod writer;

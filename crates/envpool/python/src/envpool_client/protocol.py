@@ -167,7 +167,7 @@ def _index(name: str, value: str, choices: tuple[str, ...]) -> int:
 
 def snapshot_seed(snapshot: bytes) -> int | None:
     """The seed of the session that a snapshot is of; none if these bytes are no snapshot of this release."""
-    if len(snapshot) < 16 or snapshot[:8] != b"ENVSNAP2":
+    if len(snapshot) < 16 or snapshot[:8] != b"ENVSNAP3":
         return None
     return int.from_bytes(snapshot[8:16], "little")
 

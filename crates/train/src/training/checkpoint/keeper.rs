@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Result, anyhow};
 
-use super::{Checkpoint, Fixed, State};
+use super::{Checkpoint, Fixed, State, background};
 use crate::algorithms::task::Memory;
 use crate::networks::lent::Lent;
 
@@ -110,6 +110,7 @@ impl Keeper {
     pub fn start() -> Result<Self> {
         let (queue, jobs) = sync_channel::<Job>(1);
         let work = move || {
+            background::give_way();
             for Job { unkept, promise, spare } in jobs {
                 let spare = spare.and_then(Kept::reclaim);
                 let copied = unkept.copy_over(spare).map(Arc::new);

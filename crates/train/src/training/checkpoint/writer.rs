@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::keeper::Kept;
-use super::{BEST, list};
+use super::{BEST, background, list};
 
 /// A checkpoint to be written, and whether it is the best so far.
 type Job = (Arc<Kept>, bool);
@@ -37,6 +37,7 @@ impl Writer {
         let (tell, faults) = sync_channel(64);
         let run = run.to_owned();
         let work = move || {
+            background::give_way();
             for (kept, is_best) in checkpoints {
                 let written = kept.wait().and_then(|checkpoint| checkpoint.write(&run));
                 // Its memory can be copied over again.
