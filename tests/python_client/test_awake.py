@@ -50,3 +50,16 @@ class Awake(unittest.TestCase):
         for looks in range(1, 50):
             self.assertFalse(alone.look(never))
             self.assertEqual(never.looks, looks)
+
+    def test_who_is_told_that_the_server_is_fast_looks_however_long_it_waited(self):
+        for told, looks_on in ((20_000, True), (9_000_000, False), (20_000, True)):
+            told_spinner = spinner(0.0, 1.0)
+            told_spinner._share = 1.0
+            for _ in range(50):
+                told_spinner.tell(told)
+                # Both slept, so that the wait was long.
+                told_spinner._begun = -1.0
+                told_spinner.ready()
+            never = Stream(0)
+            self.assertFalse(told_spinner.look(never))
+            self.assertEqual(never.looks > 1, looks_on, told)

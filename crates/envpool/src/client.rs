@@ -10,6 +10,7 @@ use wire::{Carrier, Connection, Request, WireError};
 use crate::served::Served;
 use crate::session::Session;
 use crate::stop::Gate;
+use crate::watch;
 
 /// Name and version of this server, for the client's logs.
 const SERVER: &str = concat!("envpool ", env!("CARGO_PKG_VERSION"));
@@ -33,8 +34,8 @@ pub fn converse(
     served: &Served,
     gate: &Gate,
     carrier: Carrier,
-    reader: impl Read,
-    writer: impl Write + AsFd,
+    reader: impl Read + Send,
+    writer: impl Write + AsFd + Send,
     on_hello: impl FnOnce(),
 ) -> Result<(), WireError> {
     let outcome = exchange(served, gate, carrier, reader, writer, on_hello);
@@ -48,8 +49,8 @@ fn exchange(
     served: &Served,
     gate: &Gate,
     carrier: Carrier,
-    reader: impl Read,
-    writer: impl Write + AsFd,
+    reader: impl Read + Send,
+    writer: impl Write + AsFd + Send,
     on_hello: impl FnOnce(),
 ) -> Result<(), WireError> {
     let Some(mut connection) = Connection::accept(reader, writer, carrier, SERVER, &served.spec)? else {
@@ -58,7 +59,14 @@ fn exchange(
     on_hello();
     let _told = gate.tell_at_the_end(connection.writer());
     let mut sessions = BTreeMap::new();
-    while let Some(request) = connection.next_request()? {
+    let mut is_spread = false;
+    loop {
+        let next = if is_spread && connection.is_asked_soon() {
+            watch::with_all_threads(|| connection.next_request())
+        } else {
+            connection.next_request()
+        };
+        let Some(request) = next? else { return Ok(()) };
         // A signal waits for an exchange that has begun.
         let _pass = gate.enter();
         let id = match request {
@@ -71,6 +79,7 @@ fn exchange(
             | Request::Share { session } => session,
         };
         let answer = answer(served, &mut sessions, &request).unwrap_or_else(Answer::Refused);
+        is_spread = sessions.get(&id).is_some_and(Session::was_spread);
         match (answer, sessions.get_mut(&id)) {
             (Answer::Opened, Some(session)) => connection.opened(id, session.asked(), session.opened())?,
             (Answer::Slab, Some(session)) => connection.slab(id, session.slab())?,
@@ -78,7 +87,7 @@ fn exchange(
             (Answer::Refused(refusal), _) => connection.refuse(id, refusal.code, refusal.text)?,
             (Answer::Closed, _) => connection.closed(id)?,
             (Answer::Share, Some(session)) => {
-                if let Some(words) = connection.shared_words(id, session.n_threads()) {
+                if let Some(words) = connection.shared_words(id) {
                     session.share(words);
                     connection.mapped(id)?;
                 } else {
@@ -91,7 +100,6 @@ fn exchange(
             }
         }
     }
-    Ok(())
 }
 
 fn answer(

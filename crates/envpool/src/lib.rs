@@ -8,7 +8,8 @@
 //!   [`scaling`]: how features are scaled.
 //! - [`session`]: one batch of environments and its slabs, which [`fill`] fills; [`snapshot`]: its whole state in
 //!   bytes.
-//! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.
+//! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.  [`watch`]: the
+//!   threads that stay awake for it.
 //! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal; [`clock`]: what steps are timed by.
 //! - [`describe`]: the specification for people; [`ping`]: whether a server serves; [`log`]: what it says meanwhile.
 //! - [`bench`]: how fast steps reach another process.
@@ -32,5 +33,6 @@ pub mod socket;
 pub mod specification;
 pub mod stdio;
 pub mod stop;
+pub mod watch;
 
 pub use run::run;

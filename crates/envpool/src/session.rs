@@ -85,9 +85,9 @@ impl Session {
         &self.slabs[self.last]
     }
 
-    /// On how many threads its environments are stepped, if it is stepped in the pool that this is called in.
-    pub fn n_threads(&self) -> usize {
-        if self.batch.is_parallel() && !self.open.is_partial() { rayon::current_num_threads() } else { 1 }
+    /// Whether its last step was spread over the pool that it was made in.
+    pub fn was_spread(&self) -> bool {
+        self.batch.was_spread()
     }
 
     /// Moves the slabs into memory that the client reads: one piece a slot.

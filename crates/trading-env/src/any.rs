@@ -121,9 +121,9 @@ impl AnyBatch {
         for_any!(Self, self, batch => batch.time_by(clock));
     }
 
-    /// See [`Batch::is_parallel`].
-    pub fn is_parallel(&self) -> bool {
-        for_any!(Self, self, batch => batch.is_parallel())
+    /// See [`Batch::was_spread`].
+    pub fn was_spread(&self) -> bool {
+        for_any!(Self, self, batch => batch.was_spread())
     }
 
     /// See [`Batch::action_space`].

@@ -159,9 +159,9 @@ impl<E: Environment> Batch<E> {
         self.spread.clock = Some(clock);
     }
 
-    /// Whether a step of all environments is spread over the rayon pool that it runs in, as far as is known.
-    pub fn is_parallel(&self) -> bool {
-        self.spread.is_parallel(self.n_envs(), self.observation_len)
+    /// Whether the last step was spread over the rayon pool.
+    pub fn was_spread(&self) -> bool {
+        self.spread.was_parallel
     }
 
     /// Whether `step` would take these actions; the error names the first environment whose action is wrong.

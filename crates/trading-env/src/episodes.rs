@@ -149,7 +149,7 @@ impl Plan {
             let mut n_starts = 0;
             for (first_row, last_row) in playable_stretches(symbol, rules, window) {
                 if rules.start == Start::EverySession {
-                    for start in session_starts(symbol, first_row, last_row) {
+                    for start in session_starts(data, symbol, first_row, last_row) {
                         n_starts += 1;
                         n_steps += 1;
                         stretches.push(Stretch { first_row: start, last_row, starts_upto: n_starts });
@@ -213,8 +213,13 @@ impl Plan {
 }
 
 /// The rows before the first bar of each session that starts between two rows.
-fn session_starts(symbol: &SymbolData, first_row: u32, last_row: u32) -> impl Iterator<Item = u32> + '_ {
-    (first_row..last_row).filter(|&row| symbol.rows.bar(row as usize).ends_session)
+fn session_starts<'a>(
+    data: &'a MarketData,
+    symbol: &'a SymbolData,
+    first_row: u32,
+    last_row: u32,
+) -> impl Iterator<Item = u32> + 'a {
+    (first_row..last_row).filter(|&row| data.rows.bar((symbol.first_row + row) as usize).ends_session)
 }
 
 /// First decision and last row of each run of steps that may be played in one piece.

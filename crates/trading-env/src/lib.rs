@@ -20,6 +20,7 @@ pub mod costs;
 pub mod environment;
 pub mod episodes;
 pub mod error;
+mod large_pages;
 mod logarithm;
 pub mod market_data;
 pub mod ou;

@@ -12,6 +12,8 @@ use crate::scaler::{is_complete, value};
 pub struct MarketData {
     /// The symbols in the table's order.
     pub symbols: Vec<SymbolData>,
+    /// What a step needs to know of each bar of every symbol: prices and scaled features.
+    pub rows: Rows,
     /// The features' names, in the order of a row.
     pub feature_names: Vec<String>,
     /// How many sessions the calendar has.
@@ -33,8 +35,8 @@ pub struct SymbolData {
     pub ts: Vec<i64>,
     /// Each bar's session.
     pub session: Vec<i32>,
-    /// What a step needs to know of each bar: prices and scaled features.
-    pub rows: Rows,
+    /// Which row of [`MarketData::rows`] is its first bar's.
+    pub first_row: u32,
     /// Runs of rows in which every feature is known: first and last row of each.
     pub complete_runs: Vec<(u32, u32)>,
 }
@@ -43,25 +45,30 @@ impl MarketData {
     /// Scales the features of `table` and lays them out by rows.
     pub fn new(table: &FeatureTable, scaler: Scaler) -> Self {
         let n_features = table.info.features.len();
-        let symbols = table
-            .symbols
-            .par_iter()
-            .map(|symbol| {
+        let lengths = || table.symbols.iter().map(|symbol| symbol.bars.len());
+        let mut rows = Rows::zeros(lengths().sum(), n_features);
+        // In 32 bits: a table with more rows would take hundreds of gigabytes.
+        let first_rows = lengths().scan(0, |end, length| Some(std::mem::replace(end, *end + length as u32)));
+        let pieces: Vec<_> = table.symbols.iter().zip(first_rows).zip(rows.split_mut(lengths())).collect();
+        let symbols = pieces
+            .into_par_iter()
+            .map(|((symbol, first_row), piece)| {
                 let bars = &symbol.bars;
-                let scaled = |row: usize, feature_idx: usize| {
+                piece.fill(bars, scaler.session_bars, |row, feature_idx| {
                     scaler.scale(feature_idx, value(symbol, feature_idx, row))
-                };
+                });
                 SymbolData {
                     name: bars.symbol.clone(),
                     ts: bars.ts.clone(),
                     session: bars.session.clone(),
-                    rows: Rows::new(bars, scaler.session_bars, n_features, scaled),
+                    first_row,
                     complete_runs: runs((0..bars.len()).map(|row| is_complete(symbol, row))),
                 }
             })
             .collect();
         Self {
             symbols,
+            rows,
             feature_names: table.info.features.iter().map(|feature| feature.name.clone()).collect(),
             n_sessions: table.info.calendar.len(),
             calendar: table.info.calendar.clone(),

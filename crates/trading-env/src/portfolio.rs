@@ -74,7 +74,7 @@ pub struct Portfolio {
 #[derive(Debug, Clone, Default)]
 pub struct State {
     symbol_idx: u32,
-    /// The row whose close was seen last.
+    /// The row whose close was seen last, among those of all symbols.
     row: u32,
     /// The row that the last step ends with.
     last_row: u32,
@@ -162,9 +162,10 @@ impl Portfolio {
     /// step allocates nothing.
     fn begin(&self, state: &mut State, rows: EpisodeRows) {
         let capital = self.rules.capital;
+        let first_row = self.data.symbols[rows.symbol_idx as usize].first_row;
         state.symbol_idx = rows.symbol_idx;
-        state.row = rows.first_row;
-        state.last_row = rows.last_row;
+        state.row = first_row + rows.first_row;
+        state.last_row = first_row + rows.last_row;
         state.bars_held = 0;
         state.account = Account::new(capital);
         state.held_target = 0.0;
@@ -184,7 +185,12 @@ impl Portfolio {
         &self.terms[table.map_or(0, |&table| table.into())]
     }
 
-    /// An order at `price` in the session of `row` that brings the position to `target`, if it is not there.
+    /// The state's row among its symbol's.
+    fn symbol_row(&self, state: &State) -> usize {
+        (state.row - self.symbol(state).first_row) as usize
+    }
+
+    /// An order at `price` in the session of the symbol's `row` that brings the position to `target`, if it is not there.
     #[inline]
     fn order<const PLAIN: bool>(&self, state: &mut State, target: f64, price: f64, row: usize) -> Fill {
         if target == state.held_target {
@@ -200,13 +206,13 @@ impl Portfolio {
     /// Plays the bar at the state's row.
     #[inline]
     fn play_bar<const PLAIN: bool>(&self, state: &mut State, target: f64, bar: StepBar) -> Played {
-        let row = state.row as usize;
+        let row = self.symbol_row(state);
         let StepBar { open, close, ends_session, .. } = bar;
         let ruin = self.rules.ruin * self.rules.capital;
         let fill = if PLAIN { FillAt::NextOpen } else { self.rules.fill };
         let (mut entry, mut exit) = (Fill::default(), Fill::default());
         if !PLAIN && (fill == FillAt::SameClose || self.borrowing_per_us > 0.0) {
-            let seen = self.symbol(state).rows.bar(row - 1);
+            let seen = self.data.rows.bar(state.row as usize - 1);
             if fill == FillAt::SameClose {
                 let stays_flat = self.rules.square_off && seen.ends_session;
                 entry =
@@ -243,7 +249,7 @@ impl Portfolio {
         let capital = self.rules.capital;
         let shares_before = state.account.shares;
         state.row += 1;
-        let bar = self.symbol(state).rows.bar(state.row as usize);
+        let bar = self.data.rows.bar(state.row as usize);
         let played = self.play_bar::<PLAIN>(state, target, bar);
         let equity = played.equity.max(EQUITY_FLOOR * capital);
         let reward = if PLAIN {
@@ -322,9 +328,8 @@ impl Environment for Portfolio {
     fn step_traced(&self, state: &mut State, action: Action<'_>) -> (Transition, TraceRow) {
         let costs_before = state.seldom.ledger.costs;
         let (transition, [entry, exit]) = self.step_with_fills(state, action);
-        let symbol = self.symbol(state);
-        let row = state.row as usize;
-        let close = symbol.rows.bar(row).close;
+        let (symbol, row) = (self.symbol(state), self.symbol_row(state));
+        let close = self.data.rows.bar(state.row as usize).close;
         let trace = TraceRow {
             ts: symbol.ts[row],
             order_ts: symbol.ts[row.saturating_sub(1)],
@@ -343,7 +348,7 @@ impl Environment for Portfolio {
     fn prefetch(&self, states: &[State], places: &[u32]) {
         for &place in places {
             let state = &states[place as usize];
-            self.symbol(state).rows.prefetch(state.row as usize + 1);
+            self.data.rows.prefetch(state.row as usize + 1);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The rows of one symbol as steps read them: scaled features and the bar's own numbers side by side, so that a
+//! The rows of a table as steps read them: scaled features and the bar's own numbers side by side, so that a
 //! step looks at one place in memory. A row begins with a cache line, which costs up to a line's length a row and
 //! saves a line a look.
 
@@ -6,6 +6,7 @@
 
 use market::Bars;
 
+use crate::large_pages;
 use crate::prefetch::{LINE_LEN, prefetch};
 
 /// Numbers of 32 bits that a bar takes: two prices of 64, and what is left of the session.
@@ -25,7 +26,7 @@ pub struct StepBar {
     pub ends_session: bool,
 }
 
-/// All rows of a symbol.
+/// The rows of all symbols, one symbol after the other: whoever knows a row's number need not ask whose it is.
 #[derive(Debug, Clone)]
 pub struct Rows {
     numbers: Vec<f32>,
@@ -36,35 +37,37 @@ pub struct Rows {
     len: usize,
 }
 
+/// Rows that follow each other, to be filled.
+#[derive(Debug)]
+pub struct RowsMut<'a> {
+    numbers: &'a mut [f32],
+    stride: usize,
+    n_features: usize,
+}
+
 impl Rows {
-    /// The rows of `bars`; `feature(row, feature_idx)` is a scaled feature, and `session_bars` the usual number
-    /// of bars in a session.
-    pub fn new(
-        bars: &Bars,
-        session_bars: u32,
-        n_features: usize,
-        feature: impl Fn(usize, usize) -> f32,
-    ) -> Self {
-        let (n_rows, stride) = (bars.len(), (n_features + BAR_LEN).next_multiple_of(LINE_LEN));
-        let mut numbers = vec![0.0; n_rows * stride + LINE_LEN - 1];
+    /// As many rows, of zeros.
+    pub fn zeros(len: usize, n_features: usize) -> Self {
+        let stride = (n_features + BAR_LEN).next_multiple_of(LINE_LEN);
+        let mut numbers = vec![0.0; len * stride + LINE_LEN - 1];
+        large_pages::advise(&mut numbers);
         let to_a_line = numbers.as_ptr().align_offset(LINE_LEN * size_of::<f32>());
         // It is a matter of speed alone, so that an address that cannot be aligned is as good as any.
         let first = if to_a_line < LINE_LEN { to_a_line } else { 0 };
-        let session_left = session_left(&bars.session, session_bars);
-        for (row, slot) in numbers[first..].chunks_exact_mut(stride).take(n_rows).enumerate() {
-            for (feature_idx, number) in slot[..n_features].iter_mut().enumerate() {
-                *number = feature(row, feature_idx);
-            }
-            let ends_session = bars.session.get(row + 1) != Some(&bars.session[row]);
-            let bar = StepBar {
-                open: bars.open[row],
-                close: bars.close[row],
-                session_left: session_left[row],
-                ends_session,
-            };
-            slot[n_features..][..BAR_LEN].copy_from_slice(&bar.pack());
-        }
-        Self { numbers, first, stride, n_features, len: n_rows }
+        Self { numbers, first, stride, n_features, len }
+    }
+
+    /// Cuts the rows into pieces of these lengths, so that several threads can fill them.
+    pub fn split_mut(&mut self, lengths: impl Iterator<Item = usize>) -> Vec<RowsMut<'_>> {
+        let (stride, n_features) = (self.stride, self.n_features);
+        let mut left = &mut self.numbers[self.first..][..self.len * stride];
+        lengths
+            .map(|length| {
+                let (numbers, rest) = std::mem::take(&mut left).split_at_mut(length * stride);
+                left = rest;
+                RowsMut { numbers, stride, n_features }
+            })
+            .collect()
     }
 
     /// How many there are.
@@ -98,7 +101,7 @@ impl Rows {
     }
 
     /// Asks memory for `row`, should there be such a row.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefetch(&self, row: usize) {
         prefetch(&self.numbers, self.first + row * self.stride, self.stride);
     }
@@ -106,6 +109,28 @@ impl Rows {
     #[inline(always)]
     fn row(&self, row: usize) -> &[f32] {
         &self.numbers[self.first + row * self.stride..][..self.stride]
+    }
+}
+
+impl RowsMut<'_> {
+    /// Fills them with `bars`, as many as there are rows; `feature(row, feature_idx)` is a scaled feature, and
+    /// `session_bars` the usual number of bars in a session.
+    pub fn fill(self, bars: &Bars, session_bars: u32, feature: impl Fn(usize, usize) -> f32) {
+        let session_left = session_left(&bars.session, session_bars);
+        for (row, slot) in self.numbers.chunks_exact_mut(self.stride).enumerate() {
+            let (features, rest) = slot.split_at_mut(self.n_features);
+            for (feature_idx, number) in features.iter_mut().enumerate() {
+                *number = feature(row, feature_idx);
+            }
+            let ends_session = bars.session.get(row + 1) != Some(&bars.session[row]);
+            let bar = StepBar {
+                open: bars.open[row],
+                close: bars.close[row],
+                session_left: session_left[row],
+                ends_session,
+            };
+            rest[..BAR_LEN].copy_from_slice(&bar.pack());
+        }
     }
 }
 
@@ -164,20 +189,25 @@ mod tests {
 
     #[test]
     fn rows_give_back_what_was_put_in_whatever_their_length() {
-        let mut bars = random_walk_table(1, 4, 5, 1, 7).symbols.remove(0).bars;
+        let mut table = random_walk_table(2, 4, 5, 1, 7);
+        let bars = &mut table.symbols[1].bars;
         // Halves of a price can look like anything, numbers that are none among it.
         bars.close[3] = f64::from_bits(0x7ff0_0001_7fa0_0001);
         bars.open[4] = -0.0;
         for n_features in [0, 1, 10, 11, 12, 27, 59] {
-            let feature = |row: usize, feature_idx: usize| (row * 100 + feature_idx) as f32;
-            let rows = Rows::new(&bars, 5, n_features, feature);
-            assert_eq!(rows.len(), 20);
-            for row in 0..20 {
-                let (features, bar) = rows.at(row);
-                assert!(features.iter().enumerate().all(|(idx, &value)| value == feature(row, idx)));
+            let mut rows = Rows::zeros(40, n_features);
+            for (symbol, piece) in table.symbols.iter().zip(rows.split_mut([20, 20].into_iter())) {
+                let first = if symbol.bars.symbol == table.symbols[0].bars.symbol { 0 } else { 20 };
+                piece.fill(&symbol.bars, 5, |row, feature_idx| ((first + row) * 100 + feature_idx) as f32);
+            }
+            assert_eq!(rows.len(), 40);
+            for row in 0..40 {
+                let ((features, bar), bars) = (rows.at(row), &table.symbols[row / 20].bars);
+                let feature = |idx: usize| (row * 100 + idx) as f32;
+                assert!(features.iter().enumerate().all(|(idx, &value)| value == feature(idx)));
                 assert_eq!(features.len(), n_features);
-                assert_eq!(bar.open.to_bits(), bars.open[row].to_bits());
-                assert_eq!(bar.close.to_bits(), bars.close[row].to_bits());
+                assert_eq!(bar.open.to_bits(), bars.open[row % 20].to_bits());
+                assert_eq!(bar.close.to_bits(), bars.close[row % 20].to_bits());
                 assert_eq!(bar.ends_session, row % 5 == 4);
                 assert_eq!(bar.session_left, 1.0 - (row % 5 + 1) as f32 / 5.0);
                 assert_eq!(rows.row(row).as_ptr().addr() % 64, 0, "a row begins with a line");

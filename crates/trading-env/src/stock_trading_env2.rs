@@ -331,10 +331,10 @@ impl Environment for StockTradingEnv2 {
     fn observe(&self, state: &State, out: &mut [f32]) {
         let (first, _) = self.rows[state.symbol_idx as usize];
         let n_rows = self.rules.lags as usize + 1;
-        let first_row = (first + state.row) as usize + 1 - n_rows;
-        let rows = &self.data.symbols[state.symbol_idx as usize].rows;
+        let symbol = &self.data.symbols[state.symbol_idx as usize];
+        let first_row = (symbol.first_row + first + state.row) as usize + 1 - n_rows;
         for row_idx in 0..n_rows {
-            let features = rows.features(first_row + row_idx);
+            let features = self.data.rows.features(first_row + row_idx);
             for (values, &feature) in out.chunks_exact_mut(n_rows).zip(features) {
                 values[row_idx] = feature;
             }

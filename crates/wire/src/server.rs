@@ -162,6 +162,11 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
         &self.client
     }
 
+    /// Whether the next request is likely to come within microseconds, by what the client told of late.
+    pub fn is_asked_soon(&self) -> bool {
+        self.shared.is_asked_soon()
+    }
+
     /// The next request, or `None` when the client is done: it said goodbye, closed its end, or died.
     /// A frame whose body does not decode is refused and the next one read.
     ///
@@ -188,7 +193,7 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
                 Kind::Map => match *self.body_bytes(header) {
                     [1] => return Ok(Some(Request::Share { session })),
                     [0] => {
-                        self.shared.mapped(session, false, 0);
+                        self.shared.mapped(session, false);
                         self.mapped(session)?;
                     }
                     _ => self.refuse(session, ErrorCode::BadFrame, "map: not one byte, 0 or 1".into())?,
@@ -244,11 +249,9 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
     }
 
     /// The memory that the client has mapped for a session's slabs, one a slot: the answer to [`Request::Share`] is
-    /// [`Connection::mapped`], after it is in use. `None` if none was offered. The client is told on how many threads
-    /// its environments are stepped: where these are all cores, it does not look for the answer on one of them.
-    pub fn shared_words(&mut self, session: u32, n_threads: usize) -> Option<Vec<SharedWords>> {
-        let n_threads = n_threads.try_into().unwrap_or(u32::MAX);
-        Some(self.shared.mapped(session, true, n_threads)?.into_iter().map(SharedWords).collect())
+    /// [`Connection::mapped`], after it is in use. `None` if none was offered.
+    pub fn shared_words(&mut self, session: u32) -> Option<Vec<SharedWords>> {
+        Some(self.shared.mapped(session, true)?.into_iter().map(SharedWords).collect())
     }
 
     /// Says that a session uses shared memory from now on, or that it does not.

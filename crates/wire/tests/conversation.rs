@@ -61,7 +61,7 @@ fn serve(stream: UnixStream) -> Result<u32, WireError> {
                 continue;
             }
             Some(Request::Share { session }) => {
-                let words = connection.shared_words(session, 1).unwrap().remove(0);
+                let words = connection.shared_words(session).unwrap().remove(0);
                 sessions.iter_mut().find(|(id, _)| *id == session).unwrap().1.share(words);
                 connection.mapped(session)?;
                 continue;

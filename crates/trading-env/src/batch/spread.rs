@@ -8,9 +8,10 @@ pub(super) const MIN_ENVS_PER_TASK: usize = 128;
 /// Tasks a thread: one that comes late, since it slept, leaves some of its share to the others.
 pub(super) const TASKS_PER_THREAD: usize = 4;
 /// Steps of each kind in one trial; the median of each counts.
-const TRIES: usize = 9;
-/// Steps from one trial to the next: a trial of the slower way costs less than a hundredth.
-const STEPS_BETWEEN_TRIALS: u32 = 4096;
+const TRIES: usize = 5;
+/// Steps from one trial to the next. Where the slower way takes twice as long, its trials cost a fiftieth; to stay with
+/// it for long, since a trial met a core that was slow to wake, costs half.
+const STEPS_BETWEEN_TRIALS: u32 = 256;
 /// The same from the first trial to the second, and twice as many each time from then on: at the start, caches and
 /// the pool's threads are cold.
 const STEPS_AFTER_FIRST_TRIAL: u32 = 64;
@@ -24,6 +25,8 @@ const MIN_PARALLEL_NS: usize = 40_000;
 pub(super) struct Spread {
     /// Tells nanoseconds.
     pub(super) clock: Option<fn() -> u64>,
+    /// Whether the last step was played on several threads, in a trial or not.
+    pub(super) was_parallel: bool,
     sizes: Vec<Size>,
 }
 
@@ -55,7 +58,7 @@ impl Spread {
             n_timed: 0,
             times: [[0; TRIES]; 2],
         };
-        Self { clock: None, sizes: vec![size; usize::BITS as usize] }
+        Self { clock: None, was_parallel: false, sizes: vec![size; usize::BITS as usize] }
     }
 
     /// How a step of `n_envs` environments, each of which shows `observation_len` numbers, would be played.
@@ -81,6 +84,7 @@ impl Spread {
 
     /// What became of a plan: how many nanoseconds a step of a trial took.
     pub(super) fn took(&mut self, n_envs: usize, plan: Plan, nanoseconds: u64) {
+        self.was_parallel = plan.is_parallel;
         let size = &mut self.sizes[size_of(n_envs)];
         if !plan.is_timed {
             size.n_steps = size.n_steps.saturating_add(1);
@@ -131,14 +135,14 @@ mod tests {
         let mut spread = timed();
         let tries = TRIES as u32;
         assert_eq!(play(&mut spread, 1000, 2 * tries, 50_000, 90_000), tries);
-        for until_trial in [64, 128, 256, 512, 1024, 2048, 4096] {
+        for until_trial in [64, 128, 256] {
             assert_eq!(play(&mut spread, 1000, until_trial, 50_000, 90_000), 0);
             assert_eq!(play(&mut spread, 1000, 2 * tries, 50_000, 90_000), tries);
         }
         assert_eq!(play(&mut spread, 1000, STEPS_BETWEEN_TRIALS, 50_000, 90_000), 0);
         // Cores have become free meanwhile.
         assert_eq!(play(&mut spread, 1000, 2 * tries, 50_000, 30_000), tries);
-        assert_eq!(play(&mut spread, 1000, 1000, 50_000, 30_000), 1000);
+        assert_eq!(play(&mut spread, 1000, STEPS_BETWEEN_TRIALS, 50_000, 30_000), STEPS_BETWEEN_TRIALS);
         assert!(spread.is_parallel(1000, 64));
     }
 

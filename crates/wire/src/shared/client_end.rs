@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::exchange::{AnswerKind, Exchange, Slots};
 use super::mapping::Mapping;
 use super::platform;
-use super::spin::Spinner;
+use super::spin::{Spinner, nanoseconds_since};
 use crate::WireError;
 use crate::channel::{ANSWER_LIMIT, Channel};
 use crate::frame::Kind;
@@ -27,6 +28,8 @@ pub(crate) struct ClientEnd {
     /// Refusals of requests that are not waited for yet, which stood on the stream before a wake-up.
     refusals: VecDeque<WireError>,
     spinner: Spinner,
+    /// When the last answer was received.
+    received_at: Option<Instant>,
 }
 
 impl ClientEnd {
@@ -62,7 +65,8 @@ impl ClientEnd {
             posted: 0,
             received: 0,
             refusals: VecDeque::new(),
-            spinner: Spinner::new(),
+            spinner: Spinner::of_client(),
+            received_at: None,
         };
         Some((end, slabs))
     }
@@ -81,7 +85,7 @@ impl ClientEnd {
         }
         self.exchange.write_request(slot, parts);
         self.posted = self.posted.wrapping_add(1);
-        if self.exchange.post(self.posted) {
+        if self.exchange.post(self.posted, self.received_at.map_or(0, nanoseconds_since)) {
             channel.send(Kind::Wake, session, &[])?;
         }
         Ok(true)
@@ -91,7 +95,6 @@ impl ClientEnd {
     pub(crate) fn wait(&mut self, slot: usize, session: u32, channel: &mut Channel) -> Result<(), WireError> {
         self.received = self.received.wrapping_add(1);
         let number = self.received;
-        self.spinner.beside(self.exchange.n_threads());
         loop {
             let exchange = &self.exchange;
             if self.spinner.wait(|| exchange.answer_to(number, slot).is_some()) {
@@ -122,6 +125,8 @@ impl ClientEnd {
             }
         }
         self.spinner.ready();
+        self.spinner.tell(self.exchange.took());
+        self.received_at = Some(Instant::now());
         if self.exchange.answer_to(number, slot) != Some(AnswerKind::Frame) {
             return Ok(());
         }

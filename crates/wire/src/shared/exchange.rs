@@ -3,11 +3,12 @@
 //! | byte | written by | word (u32) |
 //! |---|---|---|
 //! | 0 | client | requests posted |
+//! | 4 | client | nanoseconds from the last answer to this request; 0: it does not tell |
 //! | 64 | client | 1: it sleeps and is to be woken |
 //! | 128 | server | requests answered: the number of the last one |
+//! | 132 | server | nanoseconds that the answer took |
 //! | 192 | server | how: 0 in the slab, 1 by a frame on the stream |
 //! | 256 | server, and the client when it wakes it | 1: it sleeps and is to be woken |
-//! | 320 | server | threads that step, for a client that wonders whether to wait awake |
 //! | 512 | client | the actions, 4 bytes each |
 //!
 //! With partial batches several requests may be in flight, each in a slot of its own, which begins at a multiple
@@ -145,8 +146,10 @@ impl Exchange {
         self.mapping.copy_out(self.slots.request_at(slot), &mut out[..n_words]);
     }
 
-    /// Client: posts request `number`. Whether the server sleeps, and is now to be woken by a frame.
-    pub(crate) fn post(&self, number: u32) -> bool {
+    /// Client: posts request `number`, `pause` nanoseconds after the last answer. Whether the server sleeps, and is now
+    /// to be woken by a frame.
+    pub(crate) fn post(&self, number: u32, pause: u32) -> bool {
+        self.mapping.word(4).store(pause, Ordering::Relaxed);
         self.posted().store(number, Ordering::SeqCst);
         take(self.server_sleeps())
     }
@@ -154,6 +157,16 @@ impl Exchange {
     /// Server: the number of the last request.
     pub(crate) fn last_posted(&self) -> u32 {
         self.posted().load(Ordering::SeqCst)
+    }
+
+    /// Server: how long the client paused before it posted, in nanoseconds.
+    pub(crate) fn pause(&self) -> u32 {
+        self.mapping.word(4).load(Ordering::Relaxed)
+    }
+
+    /// Server: the answer that is about to be given took so many nanoseconds.
+    pub(crate) fn set_took(&self, nanoseconds: u32) {
+        self.mapping.word(132).store(nanoseconds, Ordering::Relaxed);
     }
 
     /// Server: answers request `number`, which lies in `slot`. Whether the client sleeps, and is now to be woken by
@@ -184,14 +197,9 @@ impl Exchange {
         !take(self.client_sleeps())
     }
 
-    /// Server: says on how many threads it steps.
-    pub(crate) fn set_n_threads(&self, n_threads: u32) {
-        self.mapping.word(320).store(n_threads, Ordering::Relaxed);
-    }
-
-    /// Client: on how many threads the server steps.
-    pub(crate) fn n_threads(&self) -> u32 {
-        self.mapping.word(320).load(Ordering::Relaxed)
+    /// Client: how long the last answer took, in nanoseconds.
+    pub(crate) fn took(&self) -> u32 {
+        self.mapping.word(132).load(Ordering::Relaxed)
     }
 
     /// Server: says that it sleeps from now on.

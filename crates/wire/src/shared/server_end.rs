@@ -2,11 +2,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use super::exchange::{AnswerKind, Exchange, Slots};
 use super::mapping::OwnWords;
 use super::platform::{self, Files};
-use super::spin::Spinner;
+use super::spin::{Spinner, nanoseconds_since};
 use crate::frame::Kind;
 use crate::message::{CAN_MAP_DESCRIPTORS, CAN_MAP_FILES, CAN_POST, Sharing};
 use crate::server::Carrier;
@@ -36,8 +37,10 @@ struct Shared {
     session: u32,
     exchange: Exchange,
     answered: u32,
-    /// The number and the slot of the request that is being answered.
+    /// The number and the slot of the request that is being answered, if it was posted.
     current: Option<(u32, usize)>,
+    /// When the last request was taken.
+    taken: Option<Instant>,
     /// How many requests have had a slot, posted or not.
     n_turns: usize,
     /// Whether its client was told that this side sleeps, and not yet asked whether it has sent a frame since.
@@ -47,6 +50,7 @@ struct Shared {
 impl Shared {
     /// The slot of the next request.
     fn take_turn(&mut self) -> usize {
+        self.taken = Some(Instant::now());
         let slot = self.n_turns % self.exchange.slots().len();
         self.n_turns = self.n_turns.wrapping_add(1);
         slot
@@ -114,20 +118,19 @@ impl ServerEnd {
     }
 
     /// The client has mapped what was offered for `session`, or could not: what it needs no longer is removed.
-    /// The memory for the session's slabs, one a slot, if it was offered and is shared from now on, with `n_threads`
-    /// that step it.
-    pub(crate) fn mapped(&mut self, session: u32, could: bool, n_threads: u32) -> Option<Vec<OwnWords>> {
+    /// The memory for the session's slabs, one a slot, if it was offered and is shared from now on.
+    pub(crate) fn mapped(&mut self, session: u32, could: bool) -> Option<Vec<OwnWords>> {
         let offered = self.offered.take_if(|offered| offered.session == session)?;
         if !could {
             return None;
         }
-        offered.exchange.set_n_threads(n_threads);
         let n_slots = offered.exchange.slots().len();
         self.sessions.push(Shared {
             session,
             exchange: offered.exchange,
             answered: 0,
             current: None,
+            taken: None,
             n_turns: 0,
             is_told: false,
         });
@@ -161,6 +164,7 @@ impl ServerEnd {
         let slot = shared.take_turn();
         shared.current = Some((number, slot));
         shared.exchange.copy_request(slot, body);
+        self.spinner.tell(shared.exchange.pause());
         Ok(Some(Posted { session: shared.session, slot, bytes: slots.request_bytes() }))
     }
 
@@ -175,6 +179,11 @@ impl ServerEnd {
         let shared = self.sessions.iter().find(|shared| shared.session == session)?;
         shared.exchange.copy_request(slot, body);
         Some(shared.exchange.slots().request_bytes())
+    }
+
+    /// Whether requests have come soon after the answers before them.
+    pub(crate) fn is_asked_soon(&self) -> bool {
+        self.spinner.is_told_of_short_waits()
     }
 
     /// Looks for a while whether a request is posted.
@@ -229,6 +238,7 @@ impl ServerEnd {
     /// is not shared; whether to wake the client otherwise.
     pub(crate) fn answer(&mut self, session: u32, kind: AnswerKind) -> Option<bool> {
         let shared = self.sessions.iter_mut().find(|shared| shared.session == session)?;
+        shared.exchange.set_took(shared.taken.map_or(0, nanoseconds_since));
         let (number, slot) = shared.current.take()?;
         shared.answered = number;
         Some(shared.exchange.answer(number, slot, kind))
@@ -261,7 +271,7 @@ mod tests {
         let (_, mut descriptors) = server.offer(1, slots, 64);
         let mapping = Mapping::read_write(descriptors.remove(0), slots.exchange_bytes()).unwrap();
         let client = Exchange::new(mapping, slots);
-        assert!(server.mapped(1, true, 1).is_some());
+        assert!(server.mapped(1, true).is_some());
         let mut body = [0; 8];
         let mut play = |server: &mut ServerEnd, number: u32| {
             assert_eq!(server.take_posted(&mut body).unwrap().map(|posted| posted.session), Some(1));
@@ -270,20 +280,20 @@ mod tests {
         };
         // It comes while the server is falling asleep: a frame is under way, and is to be read.
         server.tell();
-        assert!(client.post(1));
+        assert!(client.post(1, 0));
         assert!(server.may_sleep());
         server.woken_by(Kind::Wake);
         play(&mut server, 1);
         // It comes while the server is awake: no frame is under way, and none must be waited for.
-        assert!(!client.post(2));
+        assert!(!client.post(2, 0));
         assert!(!server.fall_asleep());
         play(&mut server, 2);
         // It comes to a sleeper.
         assert!(server.fall_asleep());
-        assert!(client.post(3));
+        assert!(client.post(3, 0));
         server.woken_by(Kind::Wake);
         play(&mut server, 3);
-        assert!(!client.post(4));
+        assert!(!client.post(4, 0));
         assert!(!server.fall_asleep());
     }
 
@@ -294,7 +304,7 @@ mod tests {
         let (_, mut descriptors) = server.offer(1, slots, 128);
         let mapping = Mapping::read_write(descriptors.remove(0), slots.exchange_bytes()).unwrap();
         let client = Exchange::new(mapping, slots);
-        assert_eq!(server.mapped(1, true, 1).unwrap().len(), 3);
+        assert_eq!(server.mapped(1, true).unwrap().len(), 3);
         let mut body = [0; 2];
         let mut taken = |server: &mut ServerEnd| {
             let posted = server.take_posted(&mut body).map(|posted| posted.map(|posted| posted.slot));
@@ -303,7 +313,7 @@ mod tests {
         assert_eq!(taken(&mut server).unwrap().0, None);
         for (number, value) in [(1, 1_u8), (2, 2)] {
             client.write_request(number as usize - 1, [&[value; 8], &[value; 8]]);
-            client.post(number);
+            client.post(number, 0);
         }
         assert_eq!(taken(&mut server), Ok((Some(0), [u64::from_ne_bytes([1; 8]); 2])));
         server.answer(1, AnswerKind::Slab);
@@ -314,11 +324,11 @@ mod tests {
         assert_eq!((client.answer_to(2, 1), client.answer_to(3, 2)), (Some(AnswerKind::Frame), None));
         // A reset in a frame has a slot of its own.
         assert_eq!(server.take_turn(1), 2);
-        client.post(5);
+        client.post(5, 0);
         assert_eq!(taken(&mut server).unwrap().0, Some(0));
         server.answer(1, AnswerKind::Slab);
         for liar in [7, 2, u32::MAX] {
-            client.post(liar);
+            client.post(liar, 0);
             let what = taken(&mut server).unwrap_err();
             assert!(what.contains("requests posted, where 3 can be in flight"), "{what}");
         }

@@ -1,6 +1,10 @@
-//! Waiting awake. To wake a sleeping core takes tens of microseconds, as long as stepping a few hundred
-//! environments; to look at a counter again and again takes a core. So a side looks for about as long as the
-//! last waits took, and not at all where those were long or where there is one core only.
+//! Waiting awake. To wake a sleeping core takes tens of microseconds, on rented machines hundreds: as long as stepping
+//! a few hundred environments, or thousands. To look at a counter again and again takes a core. So a side looks for
+//! as long as what it waits for usually takes and a wake-up more, and not at all where that is long or where there is
+//! one core only.
+//!
+//! How long it takes is best told by the other side, which knows when it began: whoever waits counts wake-ups too, its
+//! own and the other's, so that both could sleep for ever although each is fast.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -9,9 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Waits that take longer on average are slept through: a wake-up is small beside them.
 const MAX_MEAN: Duration = Duration::from_micros(150);
-/// The same for a client whose server steps on all cores, for each of them beyond the first: whoever looks takes one
-/// of them away, which pays for as long as the others need less for its work than a wake-up takes.
-const MAX_MEAN_A_CORE: Duration = Duration::from_micros(50);
+/// The same for a client, whose own work cannot go on before the answer is there.
+const MAX_MEAN_OF_CLIENT: Duration = Duration::from_micros(1000);
 /// One in so many waits that would be slept through is looked through nevertheless, for as long as the mean may be.
 /// A sleeper cannot tell a short wait from its own wake-up, and would go on sleeping when the other side is fast
 /// again.
@@ -29,20 +32,22 @@ pub(crate) struct Spinner {
     /// Between two glances at the clock.
     looks: u32,
     mean_seconds: f64,
+    /// Whether the other side tells how long it takes, which is then what the mean is of.
+    is_told: bool,
     begun: Option<Instant>,
     /// Waits that were slept through at once, since one was not.
     n_slept: u32,
 }
 
 impl Spinner {
-    /// One that waits for a side of which nothing is known.
+    /// One that looks through waits of up to 150 µs.
     pub(crate) fn new() -> Self {
-        Self::up_to(max_mean(1, cores()), LOOKS)
+        Self::up_to(max_mean(MAX_MEAN, cores()), LOOKS)
     }
 
-    /// The side that is waited for works on so many threads.
-    pub(crate) fn beside(&mut self, n_threads: u32) {
-        self.max_mean = max_mean(n_threads, cores());
+    /// One of a client, which has nothing else to do while its server works.
+    pub(crate) fn of_client() -> Self {
+        Self::up_to(max_mean(MAX_MEAN_OF_CLIENT, cores()), LOOKS)
     }
 
     /// The same, where to look is to ask the system.
@@ -51,7 +56,7 @@ impl Spinner {
     }
 
     fn up_to(max_mean: Duration, looks: u32) -> Self {
-        Self { max_mean, looks, mean_seconds: 0.0, begun: None, n_slept: 0 }
+        Self { max_mean, looks, mean_seconds: 0.0, is_told: false, begun: None, n_slept: 0 }
     }
 
     /// Looks for a while whether `is_ready`, and says whether it is. If it is not, the caller sleeps and then
@@ -61,13 +66,18 @@ impl Spinner {
             match self.begun {
                 // The caller has slept meanwhile.
                 Some(_) => self.ready(),
+                None if self.is_told => {}
                 None => self.learn(0.0),
             }
             return true;
         }
         let begun = *self.begun.get_or_insert_with(Instant::now);
         let max_mean = self.max_mean.as_secs_f64();
-        let is_trial = self.mean_seconds > max_mean;
+        let is_long = self.mean_seconds > max_mean;
+        if is_long && self.is_told {
+            return false;
+        }
+        let is_trial = is_long;
         if is_trial {
             self.n_slept += 1;
             if self.n_slept < TRIAL {
@@ -75,7 +85,9 @@ impl Spinner {
             }
             self.n_slept = 0;
         }
-        let limit = if is_trial { max_mean } else { (2.0 * self.mean_seconds).max(max_mean / 4.0) };
+        // What is told leaves out that the other side may have to wake up.
+        let usual = if self.is_told { max_mean } else { 2.0 * self.mean_seconds };
+        let limit = if is_trial { max_mean } else { usual.max(max_mean / 4.0) };
         let limit = Duration::from_secs_f64(limit);
         // One core, or none to spare.
         if limit.is_zero() {
@@ -102,8 +114,23 @@ impl Spinner {
 
     /// What was waited for is there.
     pub(crate) fn ready(&mut self) {
-        if let Some(begun) = self.begun.take() {
+        if let Some(begun) = self.begun.take()
+            && !self.is_told
+        {
             self.learn(begun.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Whether the other side says that it is fast enough to be waited for awake.
+    pub(crate) fn is_told_of_short_waits(&self) -> bool {
+        self.is_told && self.mean_seconds <= self.max_mean.as_secs_f64()
+    }
+
+    /// The other side says how long it took over what it was last waited for; 0 if it does not say.
+    pub(crate) fn tell(&mut self, nanoseconds: u32) {
+        self.is_told = nanoseconds > 0;
+        if self.is_told {
+            self.learn(f64::from(nanoseconds) * 1e-9);
         }
     }
 
@@ -115,13 +142,14 @@ impl Spinner {
 }
 
 /// How long waits may be on average to be looked through.
-fn max_mean(n_threads: u32, cores: u32) -> Duration {
-    match cores {
-        // The other side could not go on while this one looks.
-        0 | 1 => Duration::ZERO,
-        _ if n_threads < cores => MAX_MEAN,
-        _ => MAX_MEAN_A_CORE.saturating_mul(cores - 1).min(MAX_MEAN),
-    }
+fn max_mean(of_many_cores: Duration, cores: u32) -> Duration {
+    // On one core the other side could not go on while this one looks.
+    if cores > 1 { of_many_cores } else { Duration::ZERO }
+}
+
+/// For the other side to be told: how long ago `begun` was, and never 0.
+pub(crate) fn nanoseconds_since(begun: Instant) -> u32 {
+    u32::try_from(begun.elapsed().as_nanos()).unwrap_or(u32::MAX).max(1)
 }
 
 fn cores() -> u32 {
@@ -182,15 +210,33 @@ mod tests {
     }
 
     #[test]
-    fn who_steps_on_all_cores_is_left_them_soon() {
-        let microseconds = |n_threads, cores| max_mean(n_threads, cores).as_micros();
-        assert_eq!((microseconds(1, 2), microseconds(2, 2), microseconds(9, 2)), (150, 50, 50));
-        assert_eq!((microseconds(8, 8), microseconds(1, 1), microseconds(0, 2)), (150, 0, 150));
+    fn who_is_told_that_the_other_side_is_fast_looks_however_long_it_waited() {
+        let mut spinner = Spinner::up_to(MAX_MEAN, LOOKS);
+        let looks = Cell::new(0_u32);
+        let never = || {
+            looks.set(looks.get() + 1);
+            false
+        };
+        for (told, looks_on) in [(20_000, true), (9_000_000, false), (20_000, true)] {
+            for _ in 0..50 {
+                // Both slept, so that the wait was one of milliseconds.
+                spinner.begun = Instant::now().checked_sub(Duration::from_millis(5));
+                spinner.ready();
+                spinner.tell(told);
+            }
+            looks.set(0);
+            assert!(!spinner.wait(never));
+            assert_eq!(looks.get() > LOOKS, looks_on, "{told}");
+            spinner.begun = None;
+        }
+        assert_eq!((nanoseconds_since(Instant::now()) > 0, spinner.is_told), (true, true));
+        spinner.tell(0);
+        assert!(!spinner.is_told, "it has to find out by itself again");
     }
 
     #[test]
     fn on_one_core_nobody_looks_twice() {
-        let mut spinner = Spinner::up_to(max_mean(1, 1), LOOKS);
+        let mut spinner = Spinner::up_to(max_mean(MAX_MEAN, 1), LOOKS);
         let looks = Cell::new(0);
         for wait in 1..100 {
             assert!(!spinner.wait(|| {

@@ -128,9 +128,9 @@ class Channel:
             if left:
                 left[0] = left[0][written:]
 
-    def beside(self, n_threads: int) -> None:
-        """The server works on so many threads, which is told to whoever waits awake for it."""
-        self._spinner.beside(n_threads)
+    def tell(self, nanoseconds: int) -> None:
+        """The server's last answer took so long, which is told to whoever waits awake for the next."""
+        self._spinner.tell(nanoseconds)
 
     def receive_soon_into(self, view: memoryview) -> None:
         """Fills `view` with what is likely to come soon."""

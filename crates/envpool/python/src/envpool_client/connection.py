@@ -221,8 +221,6 @@ class Session:
         self._max_bytes = layout.max_bytes
         # Those that are read where they lie are taken apart once.
         self._in_place: dict[int, Slab] = {}
-        if shared is not None:
-            connection.channel.beside(shared.n_threads)
         self._buffers = _Buffers(self._max_bytes, kept=_KEPT_BUFFERS) if copy else None
         self._n_turns = 0
         # Where the answers to the requests in flight will lie, the oldest first.
@@ -278,6 +276,7 @@ class Session:
         slot = self._in_flight.popleft()
         length = connection.receive_header(Kind.SLAB, self.number)
         if length == 0 and self._shared is not None:
+            self.connection.channel.tell(self._shared.took)
             connection.end_exchange()
             return self._read_shared(slot)
         if not self._head.itemsize <= length <= self._max_bytes:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 ACTIONS_AT = 512
 """Where the actions begin; what stands before them is for clients with atomics."""
-_N_THREADS_AT = 320
+_TOOK_AT = 132
 _LINE = 64
 
 
@@ -57,12 +57,13 @@ class SharedMemory:
         read = mmap.mmap(slab, slots.n_slots * slots.slab_bytes, access=mmap.ACCESS_READ)
         self._written: npt.NDArray[np.uint8] = np.frombuffer(written, np.uint8)
         self._read: npt.NDArray[np.uint8] = np.frombuffer(read, np.uint8)
+        self._took: npt.NDArray[np.uint32] = self._written[_TOOK_AT : _TOOK_AT + 4].view("<u4")
         self._slots = slots
 
     @property
-    def n_threads(self) -> int:
-        """On how many threads the server steps."""
-        return int(self._written[_N_THREADS_AT : _N_THREADS_AT + 4].view("<u4")[0])
+    def took(self) -> int:
+        """Nanoseconds that the last answer took."""
+        return int(self._took[0])
 
     def slab(self, slot: int) -> npt.NDArray[np.uint8]:
         """What the server writes; read-only."""

@@ -1,0 +1,98 @@
+//! The pool's other threads while a client thinks. To wake one that sleeps takes tens of microseconds, on rented
+//! machines hundreds: as long as it then steps thousands of environments. So where steps are spread over the pool and
+//! the client asks for the next one soon, they look for it too, for a bounded time, and are awake when it comes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long they look at most. Clients that pause longer are not watched for at all.
+const LIMIT: Duration = Duration::from_micros(200);
+/// Looks between two glances at the clock.
+const LOOKS: u32 = 32;
+
+/// What `wait` comes to, with the pool's other threads awake meanwhile. Allocates nothing. Outside of a pool, whose
+/// threads would have to be woken for it, it waits alone.
+pub fn with_all_threads<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
+    if rayon::current_thread_index().is_none() {
+        return wait();
+    }
+    let (is_over, begun) = (AtomicBool::new(false), Instant::now());
+    let wait = || {
+        let _end = End(&is_over);
+        wait()
+    };
+    rayon::join(wait, || watch(rayon::current_num_threads() - 1, &is_over, begun)).0
+}
+
+/// Ends the watch, however the wait ends.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Keeps `n_threads` busy, of those that have nothing else to do.
+fn watch(n_threads: usize, is_over: &AtomicBool, begun: Instant) {
+    if n_threads > 1 {
+        let half = n_threads / 2;
+        rayon::join(|| watch(n_threads - half, is_over, begun), || watch(half, is_over, begun));
+        return;
+    }
+    while n_threads == 1 && begun.elapsed() < LIMIT {
+        for _ in 0..LOOKS {
+            if is_over.load(Ordering::Acquire) {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        // Whoever else wants this core gets it, the client among them.
+        thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn a_wait_ends_with_what_was_waited_for_however_many_threads_there_are() {
+        assert_eq!(with_all_threads(|| 7), 7, "outside of a pool");
+        for n_threads in [1, 2, 3, 8] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+            let (n_waits, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            pool.install(|| {
+                for round in 0..200 {
+                    assert_eq!(with_all_threads(|| n_waits.fetch_add(1, Ordering::Relaxed)), round);
+                    // The threads are free again for what is asked of them.
+                    rayon::join(
+                        || sum.fetch_add(1, Ordering::Relaxed),
+                        || sum.fetch_add(1, Ordering::Relaxed),
+                    );
+                }
+            });
+            assert_eq!((n_waits.into_inner(), sum.into_inner()), (200, 400));
+        }
+    }
+
+    #[test]
+    fn a_long_wait_is_not_watched_to_its_end_and_a_panic_ends_the_watch() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        pool.install(|| {
+            let looked_on = AtomicBool::new(false);
+            with_all_threads(|| {
+                // Only a thread that has ended its watch is free for this.
+                rayon::scope(|scope| {
+                    scope.spawn(|_| looked_on.store(true, Ordering::Relaxed));
+                    thread::sleep(Duration::from_millis(5));
+                });
+            });
+            assert!(looked_on.into_inner());
+            let panicked = std::panic::catch_unwind(|| with_all_threads(|| panic!("on purpose")));
+            assert!(panicked.is_err());
+        });
+    }
+}
