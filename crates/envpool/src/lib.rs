@@ -6,8 +6,8 @@
 //! - [`load`]: feature files into one table.
 //! - [`served`]: what is served: data, rules, split; [`specification`]: what clients get to know of it;
 //!   [`scaling`]: how features are scaled.
-//! - [`session`]: one batch of environments and its slabs, which [`fill`] fills; [`snapshot`]: its whole state in
-//!   bytes.
+//! - [`session`]: one batch of environments and its slabs, which [`fill`] fills. Below it: what a client may ask for,
+//!   each request (reset, step), and going back to a [`snapshot`], its whole state in bytes.
 //! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.  [`watch`]: the
 //!   threads that stay awake for it.
 //! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal; [`clock`]: what steps are timed by.
