@@ -10,8 +10,9 @@
 //! - [`message`]: the control messages, encoded with bincode.
 //! - [`spec`]: the specification document that the server sends first: all that a learner needs to know.
 //! - [`frame`]: the header in front of every message, and reading and writing whole frames.
-//! - [`slab`]: the arrays of one exchange in one buffer, the same on both sides; `layout` says where they lie,
-//!   `observations` how the largest of them is read in place.
+//! - [`slab`]: the arrays of one exchange in one buffer, the same on both sides. Below it: what a server fills, what a
+//!   client receives, how bytes from elsewhere are checked. `layout` says where the arrays lie, `observations` how the
+//!   largest of them is read in place.
 //! - [`shared`]: memory that both sides map, so that the stream carries wake-ups alone.
 //! - [`wait`]: waiting on a file descriptor with an end; `awake`: not going to sleep on one at once.
 //! - `channel`: the client's byte stream, and the process at its other end; `early` reads while it writes.
