@@ -9,6 +9,7 @@ channel        the byte stream and the process at its other end; every wait has 
 memory         memory that the server shares with us
 connection     the handshake, and sessions on one connection
 arrays         actions and infos as arrays
+opened         what both environments share: a connection of their own, and the session on it
 vector_env     `VectorEnv`, a `gymnasium.vector.VectorEnv`
 async_env      `AsyncEnv`: some environments step while the policy looks at others
 statistics     trades and figures out of a trace

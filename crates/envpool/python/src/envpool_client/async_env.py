@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
-from .arrays import AUTORESET, as_sent, infos
-from .connection import Connection
+from .arrays import as_sent, infos
 from .errors import Refused
-from .protocol import TRACE_COLUMNS, Episode, Open, Range, Slab, Start
-from .specification import Specification
-from .vector_env import Step, restored, with_envs
+from .opened import Command, Opened, Step, asked_of, connected
+from .protocol import TRACE_COLUMNS, Episode, Range, Slab, Start
 
 
-class AsyncEnv:
+class AsyncEnv(Opened):
     """`num_envs` environments, of which `recv` gives `batch_size` at a time.
 
         env = AsyncEnv(command=["envpool", "features.parquet"], num_envs=256, batch_size=64)
@@ -40,7 +36,7 @@ class AsyncEnv:
 
     def __init__(
         self,
-        command: Sequence[str | os.PathLike[str]] | None = None,
+        command: Command | None = None,
         address: str | None = None,
         *,
         num_envs: int | None = None,
@@ -58,44 +54,28 @@ class AsyncEnv:
         shared_memory: bool = True,
     ) -> None:
         self._mode = AutoresetMode(autoreset_mode)
-        self.connection = Connection(
-            with_envs(command, num_envs), address, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
-            shared_memory=shared_memory,
-        )
-        try:
-            specification = self.connection.specification
-            n_envs = specification.max_envs if num_envs is None else num_envs
+        with connected(command, address, num_envs, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
+                       shared_memory=shared_memory) as self.connection:
+            specification = self.specification
+            asked = asked_of(specification, num_envs=num_envs, seed=seed, range=range, start=start, episode=episode,
+                             mode=self._mode, trace=trace, liquidate_at_end=liquidate_at_end)
+            n_envs = asked.n_envs
             if batch_size is not None and not 0 < batch_size <= n_envs:
                 raise ValueError(f"batch_size={batch_size!r}: say a number from 1 to num_envs, which is {n_envs}")
             if batch_size is None and specification.batch <= n_envs:
                 batch_size = specification.batch
-            self._open = Open(n_envs, specification.seed if seed is None else seed, range, start, episode,
-                              AUTORESET[self._mode], trace, liquidate_at_end, batch=batch_size or n_envs)
-            self.num_envs, self.batch_size = n_envs, self._open.n_rows
+            asked = replace(asked, batch=batch_size or n_envs)
+            self.num_envs, self.batch_size = n_envs, asked.n_rows
             # Where batches do not come out even, rows of several answers make up a batch, so they are kept.
             self._is_even = n_envs % self.batch_size == 0
-            self._copy = copy or not self._is_even
-            self._session = self.connection.open(self._open, copy=self._copy)
+            self._open_session(asked, copy or not self._is_even)
             self.observation_space, self.action_space = specification.observation_space, specification.action_space
-        except BaseException:
-            self.connection.close()
-            raise
         self.all_env_ids = np.arange(n_envs, dtype=np.int32)
         self._is_away = np.zeros(n_envs, np.bool_)
         self._away: deque[npt.NDArray[np.int32]] = deque()
         self._left: _Rows | None = None
         self._given = self.all_env_ids[:0]
         self._slab: _Rows | None = None
-
-    @property
-    def specification(self) -> Specification:
-        """What the server says that it serves."""
-        return self.connection.specification
-
-    @property
-    def seed(self) -> int:
-        """What every draw of this session is keyed with."""
-        return self._open.seed
 
     @property
     def in_flight(self) -> int:
@@ -160,7 +140,7 @@ class AsyncEnv:
         """Goes back to where `snapshot` was taken. `recv` then gives the environments as they were, batch by batch, with
         rewards of 0; what was on its way is forgotten."""
         self._forget()
-        self._session, self._open, _ = restored(self.connection, self._session, self._open, snapshot, self._copy)
+        self._go_back(snapshot)
         self._ask_all(np.zeros(self.batch_size, np.bool_))
 
     def close(self) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -13,19 +10,14 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from .arrays import AUTORESET, as_sent, infos
-from .connection import Connection, Session
-from .errors import EnvpoolError
-from .protocol import TRACE_COLUMNS, Episode, Open, Range, Slab, Start, snapshot_seed
-from .specification import Specification
+from .arrays import as_sent, infos
+from .opened import Command, Opened, Step, asked_of, connected
+from .protocol import TRACE_COLUMNS, Episode, Range, Slab, Start
 
-Step = tuple[
-    npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.bool_], dict[str, Any]
-]
 _ANY_DAYS = ("train", "random", "default", False)
 
 
-class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any]]):
+class VectorEnv(Opened, gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any]]):
     """Environments that an envpool server steps.
 
     `command` starts a server and ends it with this value; `address` (`unix:PATH`) shares one that listens.
@@ -44,7 +36,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
 
     def __init__(
         self,
-        command: Sequence[str | os.PathLike[str]] | None = None,
+        command: Command | None = None,
         address: str | None = None,
         *,
         num_envs: int | None = None,
@@ -63,34 +55,19 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         # Before anything can fail, so that an instance which never came to be is not closed again.
         self.closed = True
         self._mode = AutoresetMode(autoreset_mode)
-        self._copy = copy
-        self.connection = Connection(
-            with_envs(command, num_envs), address, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
-            shared_memory=shared_memory,
-        )
-        try:
-            specification = self.connection.specification
-            self._open = Open(
-                n_envs=specification.max_envs if num_envs is None else num_envs,
-                seed=specification.seed if seed is None else seed,
-                range=range,
-                start=start,
-                episode=episode,
-                autoreset=AUTORESET[self._mode],
-                trace=trace,
-                liquidate_at_end=liquidate_at_end,
-            )
+        with connected(command, address, num_envs, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
+                       shared_memory=shared_memory) as self.connection:
+            specification = self.specification
+            asked = asked_of(specification, num_envs=num_envs, seed=seed, range=range, start=start, episode=episode,
+                             mode=self._mode, trace=trace, liquidate_at_end=liquidate_at_end)
             if specification.market is None and (range, start, episode, liquidate_at_end) != _ANY_DAYS:
                 raise ValueError(
                     f"{specification.environment} has no days and one kind of episode: "
                     "leave out range=, start=, episode= and liquidate_at_end="
                 )
-            self._session = self.connection.open(self._open, copy=copy)
+            self._open_session(asked, copy)
             self.single_observation_space = specification.observation_space
             self.single_action_space = specification.action_space
-        except BaseException:
-            self.connection.close()
-            raise
         self.num_envs = self._open.n_envs
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -99,16 +76,6 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         self._is_pending = False
         self._slab: Slab | None = None
         self.closed = False
-
-    @property
-    def specification(self) -> Specification:
-        """What the server says that it serves."""
-        return self.connection.specification
-
-    @property
-    def seed(self) -> int:
-        """What every draw of this session is keyed with."""
-        return self._open.seed
 
     @property
     def finished(self) -> npt.NDArray[np.void] | None:
@@ -173,8 +140,7 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
     def restore(self, snapshot: bytes) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """Goes back to where `snapshot` was taken, and gives the observations of that moment. Where that was with
         another seed (given to `reset`, or at the making), it is this one's from now on."""
-        self._session, self._open, self._slab = restored(self.connection, self._session, self._open, snapshot,
-                                                         self._copy)
+        self._slab = self._go_back(snapshot)
         self._is_new = False
         return self._slab.observations, {}
 
@@ -196,41 +162,3 @@ class VectorEnv(gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], 
         if seed is not None:
             raise ValueError("a seed keys all environments: reset(seed=…) without options['reset_mask']")
         return mask
-
-    def _reopen(self, seed: int) -> None:
-        self._session.close()
-        # Only the seed has changed, so what was allowed before is allowed again.
-        self._open = Open(**{**self._open.__dict__, "seed": seed})
-        self._session = self.connection.open(self._open, copy=self._copy)
-
-
-def restored(connection: Connection, session: Session, opened: Open, snapshot: bytes,
-             copy: bool) -> tuple[Session, Open, Slab]:
-    """A session that goes on where `snapshot` was taken, what it was opened with, and what its last exchange had
-    brought: `session` itself, or one with the snapshot's seed in its place. An error leaves `session` as it was."""
-    seed = snapshot_seed(snapshot)
-    if seed is None or seed == opened.seed:
-        return session, opened, session.restore(snapshot)
-    # Only the seed is another, so what was allowed before is allowed again.
-    opened = Open(**{**opened.__dict__, "seed": seed})
-    other = connection.open(opened, copy=copy)
-    try:
-        slab = other.restore(snapshot)
-    except (EnvpoolError, ValueError):
-        with contextlib.suppress(EnvpoolError):
-            other.close()
-        raise
-    session.close()
-    return other, opened, slab
-
-
-def with_envs(
-    command: Sequence[str | os.PathLike[str]] | None, num_envs: int | None
-) -> Sequence[str | os.PathLike[str]] | None:
-    """A command that allows `num_envs`, unless it says itself how many are allowed."""
-    if num_envs is not None and (not isinstance(num_envs, (int, np.integer)) or num_envs < 1):
-        raise ValueError(f"num_envs={num_envs!r}: say a whole number from 1 on")
-    if not command or num_envs is None or isinstance(command, (str, bytes)):
-        return command
-    says_so = any(os.fspath(part).split("=")[0] == "--envs" for part in command)
-    return command if says_so else [*command, "--envs", str(num_envs)]
