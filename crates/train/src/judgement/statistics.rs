@@ -53,6 +53,13 @@ pub struct Statistics {
     pub days: usize,
 }
 
+impl Statistics {
+    /// Whether nothing was bought or sold at all.
+    pub fn never_traded(&self) -> bool {
+        self.trades == 0 && self.turnover == 0.0
+    }
+}
+
 /// Judges `history` with its `trades`; the data has `bars_per_year`.
 pub fn judge(history: &History, trades: &[Trade], cost_kinds: &[String], bars_per_year: f64) -> Statistics {
     let equity: Vec<f64> = history.rows.iter().map(|row| row.equity).collect();

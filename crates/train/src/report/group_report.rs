@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::judgement::bootstrap::{Interval, interquartile_mean};
+use crate::report::HELD_NOTHING;
 use crate::report::page::{escaped, head};
 use crate::report::words::{percent, plural};
 
@@ -50,6 +51,11 @@ impl Member {
 
     fn statistic(&self, key: &str) -> Option<f64> {
         self.report["policy"][key].as_f64()
+    }
+
+    /// Whether its policy bought and sold nothing at all.
+    fn never_traded(&self) -> bool {
+        self.statistic("trades") == Some(0.0) && self.statistic("turnover") == Some(0.0)
     }
 }
 
@@ -121,10 +127,16 @@ impl GroupReport {
         let verb = if beats { "beats" } else { "DOES NOT BEAT" };
         let simulated = self.provenance()["kind"] == "simulated";
         let label = if simulated { " of SIMULATED data" } else { "" };
+        let idle = self.members.iter().filter(|member| member.never_traded()).count() as u64;
+        let (who, some_idle) = match idle {
+            0 => ("The policy", String::new()),
+            n if n == runs => (HELD_NOTHING, String::new()),
+            n => ("The policy", format!(" {n} of them DID NOT TRADE (0 trades).")),
+        };
         match self.kind {
             Kind::Seeds => format!(
-                "The policy {verb} buy and hold{lost}: {} against {} on {}{label} that it never saw (interquartile mean \
-                 of {}, 95 % interval {} to {}).",
+                "{who} {verb} buy and hold{lost}: {} against {} on {}{label} that it never saw (interquartile mean \
+                 of {}, 95 % interval {} to {}).{some_idle}",
                 percent(mean.estimate),
                 percent(held),
                 plural(
@@ -136,9 +148,10 @@ impl GroupReport {
                 percent(mean.high)
             ),
             Kind::WalkForward => format!(
-                "Walking forward over {}{label}, the policy {verb} buy and hold{lost}: {} against {}, one after the \
-                 other.",
+                "Walking forward over {}{label}, {} {verb} buy and hold{lost}: {} against {}, one after the \
+                 other.{some_idle}",
                 plural(runs, "window"),
+                who.replacen("The", "the", 1),
                 percent(self.compounded(Member::score)),
                 percent(held)
             ),
@@ -331,6 +344,29 @@ mod tests {
             report.headline().starts_with("2 seeds: 0.50000 (interquartile mean)"),
             "{}",
             report.headline()
+        );
+    }
+
+    #[test]
+    fn policies_that_never_trade_are_named_in_the_first_line() {
+        let idle = |kind: Kind, count: usize| {
+            let mut report = group(kind, &[(0.0, -0.1); 3]);
+            for member in &mut report.members[..count] {
+                member.report["policy"]["trades"] = 0.into();
+                member.report["policy"]["turnover"] = 0.0.into();
+            }
+            report.headline()
+        };
+        let none = idle(Kind::Seeds, 0);
+        assert!(none.starts_with("The policy beats buy") && !none.contains("TRADE"), "{none}");
+        let some = idle(Kind::Seeds, 2);
+        assert!(some.ends_with("). 2 of them DID NOT TRADE (0 trades)."), "{some}");
+        let all = idle(Kind::Seeds, 3);
+        assert!(all.starts_with("The policy DID NOT TRADE (0 trades); holding nothing beats buy"), "{all}");
+        let windows = idle(Kind::WalkForward, 3);
+        assert!(
+            windows.contains(", the policy DID NOT TRADE (0 trades); holding nothing beats"),
+            "{windows}"
         );
     }
 

@@ -31,6 +31,9 @@ use crate::report::words::{percent, plural, thousands};
 use crate::training::files::put_file;
 use crate::training::validation::Validation;
 
+/// Who earned what a policy without a single trade earned: the subject of a first line.
+pub const HELD_NOTHING: &str = "The policy DID NOT TRADE (0 trades); holding nothing";
+
 /// Where the time of a run went, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct TimeSplit {
@@ -168,8 +171,11 @@ impl Report {
                 };
                 let hidden = self.origin.as_ref().is_some_and(|origin| origin.hides_simulation(market));
                 let learnt = if hidden { " It learnt on SIMULATED data." } else { "" };
+                // Of whom holds nothing while prices fall, "beats" alone would be taken for skill.
+                let who =
+                    if evaluation.policy.statistics.never_traded() { HELD_NOTHING } else { "The policy" };
                 format!(
-                    "{warning}The policy {verb} buy and hold{also}: {} against {} on {days}{label}{ending}.{learnt}",
+                    "{warning}{who} {verb} buy and hold{also}: {} against {} on {days}{label}{ending}.{learnt}",
                     percent(own),
                     percent(held),
                 )

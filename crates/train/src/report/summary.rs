@@ -321,6 +321,27 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
     }
 
     #[test]
+    fn a_policy_that_never_trades_says_so_first_whatever_prices_did() {
+        let first = |held: f64| {
+            let mut report = report(0.0, held);
+            let Verdict::Market(_, evaluation) = &mut report.verdict else { panic!("a market") };
+            evaluation.policy.statistics.turnover = 0.0;
+            let page = page::of(&report, &[], None);
+            let headline = report.headline();
+            assert!(page.contains(&format!("<h1>{headline}</h1>")), "{page}");
+            assert!(of(&report, None).starts_with(&headline), "{headline}");
+            headline
+        };
+        let expected = "The policy DID NOT TRADE (0 trades); holding nothing beats buy and hold: +0.00 % against -2.00 %";
+        assert!(first(-0.02).starts_with(expected), "{}", first(-0.02));
+        assert!(
+            first(0.02).contains("(0 trades); holding nothing DOES NOT BEAT buy and hold"),
+            "{}",
+            first(0.02)
+        );
+    }
+
+    #[test]
     fn a_known_answer_is_told_in_one_line() {
         let answer = KnownAnswer { mean_reward_per_step: 0.5, mean_episode_return: Some(12.0), steps: 1_000 };
         let verdict = Verdict::KnownAnswer("cartpole".into(), answer);
