@@ -11,6 +11,7 @@ connection     the handshake, and sessions on one connection
 arrays         actions and infos as arrays
 opened         what both environments share: a connection of their own, and the session on it
 vector_env     `VectorEnv`, a `gymnasium.vector.VectorEnv`
+rows           rows of several answers put together, for batches that do not come out even
 async_env      `AsyncEnv`: some environments step while the policy looks at others
 statistics     trades and figures out of a trace
 evaluate       `evaluate`, a policy over the held-out days

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode
 from .arrays import as_sent, infos
 from .errors import Refused
 from .opened import Command, Opened, Step, asked_of, connected
-from .protocol import TRACE_COLUMNS, Episode, Range, Slab, Start
+from .protocol import TRACE_COLUMNS, Episode, Range, Start
+from .rows import Rows
 
 
 class AsyncEnv(Opened):
@@ -73,9 +74,9 @@ class AsyncEnv(Opened):
         self.all_env_ids = np.arange(n_envs, dtype=np.int32)
         self._is_away = np.zeros(n_envs, np.bool_)
         self._away: deque[npt.NDArray[np.int32]] = deque()
-        self._left: _Rows | None = None
+        self._left: Rows | None = None
         self._given = self.all_env_ids[:0]
-        self._slab: _Rows | None = None
+        self._slab: Rows | None = None
 
     @property
     def in_flight(self) -> int:
@@ -182,14 +183,14 @@ class AsyncEnv(Opened):
         self._is_away[ids] = True
         self._away.append(ids)
 
-    def _receive(self) -> _Rows:
+    def _receive(self) -> Rows:
         if not self._away:
             raise ValueError("nothing is on its way: async_reset or send first")
         ids = self._away.popleft()
         self._is_away[ids] = False
-        return _Rows.of(self._session.receive(), ids)
+        return Rows.of(self._session.receive(), ids)
 
-    def _gather(self) -> _Rows:
+    def _gather(self) -> Rows:
         """As many rows as a batch has, those first that have waited longest."""
         rows = self._left
         if rows is None or len(rows.env_id) < self.batch_size:
@@ -221,45 +222,3 @@ class AsyncEnv(Opened):
         if len(waiting):
             raise ValueError(f"environment {waiting[0]} has not been received: recv it before it is asked for again")
         return ids, order
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What an answer says of some environments, row by row."""
-
-    env_id: npt.NDArray[np.int32]
-    observations: npt.NDArray[np.float32]
-    rewards: npt.NDArray[np.float32]
-    terminated: npt.NDArray[np.bool_]
-    truncated: npt.NDArray[np.bool_]
-    trace: npt.NDArray[np.float64] | None
-    """Here a row for each environment."""
-    trace_costs: npt.NDArray[np.float64] | None
-    finished: npt.NDArray[np.void]
-
-    @classmethod
-    def of(cls, slab: Slab, env_id: npt.NDArray[np.int32]) -> _Rows:
-        """Those of a slab."""
-        trace = None if slab.trace is None else slab.trace.T
-        return cls(env_id, slab.observations, slab.rewards, slab.terminated, slab.truncated, trace, slab.trace_costs,
-                   slab.finished)
-
-    def at(self, rows: npt.NDArray[Any]) -> _Rows:
-        """Some of them."""
-        env_id = self.env_id[rows]
-        return _Rows(env_id, *(None if part is None else part[rows] for part in self._parts()),  # type: ignore[arg-type]
-                     finished=self.finished[np.isin(self.finished["env"], env_id)])
-
-    def after(self, n: int) -> _Rows:
-        """All but the first."""
-        return self.at(np.arange(n, len(self.env_id)))
-
-    def with_more(self, more: _Rows) -> _Rows:
-        """These, then `more`."""
-        parts = (None if one is None else np.concatenate([one, other])  # type: ignore[list-item]
-                 for one, other in zip(self._parts(), more._parts()))
-        return _Rows(np.concatenate([self.env_id, more.env_id]), *parts,  # type: ignore[arg-type]
-                     finished=np.concatenate([self.finished, more.finished]))
-
-    def _parts(self) -> tuple[npt.NDArray[Any] | None, ...]:
-        return self.observations, self.rewards, self.terminated, self.truncated, self.trace, self.trace_costs

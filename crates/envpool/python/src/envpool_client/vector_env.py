@@ -25,9 +25,10 @@ class VectorEnv(Opened, gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArra
     (default: the server's), and `reset(seed=…)` begins anew with another.
 
     `autoreset_mode` is Gymnasium's. SAME_STEP: an ended episode's last observation is in `infos["final_obs"]` and
-    its statistics in `infos["final_info"]`. NEXT_STEP: the step after the end resets, whatever its action. DISABLED: an ended environment stays as it ended, with reward 0, until
-    `reset(options={"reset_mask": mask})`. In the last two the statistics are in `infos` itself. They are
-    `episode_length`, `episode_return`, `final_equity`, `turnover`, `max_drawdown`, `trades` and `costs` by kind.
+    its statistics in `infos["final_info"]`. NEXT_STEP: the step after the end resets, whatever its action. DISABLED: an
+    ended environment stays as it ended, with reward 0, until `reset(options={"reset_mask": mask})`. In the last two the
+    statistics are in `infos` itself. They are `episode_length`, `episode_return`, `final_equity`, `turnover`,
+    `max_drawdown`, `trades` and `costs` by kind.
 
     With `copy=False` the arrays that `reset` and `step` return are views, to be read alone, that the next of them
     overwrites: of the memory that the server writes, where that is shared.
