@@ -224,8 +224,9 @@ fn scribble(memory: &[OwnedFd], stream: &mut Stream) {
     for descriptor in memory {
         let Ok(file) = descriptor.try_clone().map(File::from) else { return };
         for _ in 0..8 {
-            let word = (stream.below(3) as u32).to_le_bytes();
-            let at = [0, 64, 128, 192, 256, 512, 516, 540, 576, 580, 640, 704][stream.below(12) as usize];
+            let word = [0, 1, 2, u32::MAX][stream.below(4) as usize].to_le_bytes();
+            let places = [0, 4, 64, 128, 132, 192, 256, 512, 516, 540, 576, 580, 640, 704];
+            let at = places[stream.below(places.len() as u64) as usize];
             let _ = file.write_at(&word, at);
         }
         assert!(file.set_len(1).is_err(), "shared memory could be made shorter");

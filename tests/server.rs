@@ -318,6 +318,9 @@ fn a_server_answers_a_ping_lets_in_whom_it_is_told_and_says_goodbye() {
     let address = format!("unix:{}", place.text("s"));
     let refused = Run::new("envpool").args(["ping", &address]).fails(1);
     assert!(refused.contains("nobody listens"), "{refused}");
+    let refused = Run::new("envpool").args(["ping", "unix:/dev/null/s"]).fails(1);
+    assert!(refused.contains("cannot connect to unix:/dev/null/s: Not a directory"), "{refused}");
+    assert_eq!(refused.matches("Not a directory").count(), 1, "{refused}");
     let (mut server, _) = listen(&place, &["--env", "cartpole", "--socket-mode", "0660", "--envs", "3"]);
     let said = Run::new("envpool").args(["ping", &address, "--wait", "60"]).succeeds().stdout;
     assert!(said.contains("serves cartpole, up to 3 environments"), "{said}");
@@ -422,6 +425,37 @@ fn a_client_for_whom_no_descriptor_is_left_is_told_so_and_others_play_on() {
     pipe_tests::until("there is room again", || connect().is_ok());
     server.signal(rustix::process::Signal::TERM);
     assert!(server.wait(Duration::from_secs(20)).success());
+}
+
+#[test]
+fn who_opens_no_session_is_ended_by_the_idle_timeout_and_told_so_and_who_has_one_may_think() {
+    let place = Place::new();
+    let log = std::fs::File::create(place.path("log")).expect("a log");
+    let address = format!("unix:{}", place.text("s"));
+    let _server = Guard::of(
+        Command::new(bin("envpool"))
+            .args(["--env", "cartpole", "--envs", "4", "--idle-timeout", "3", "--listen", &address])
+            .stderr(log)
+            .spawn()
+            .expect("envpool starts"),
+    );
+    let connect = || Client::connect(&address, Duration::from_secs(20), "test").expect("a connection");
+    let mut thinks = connect();
+    let mut session = thinks.open(&Open::training(4, 1)).expect("a session");
+    thinks.reset(&mut session).expect("first observations");
+    let mut closed = connect();
+    let its_last = closed.open(&Open::training(4, 1)).expect("a session");
+    closed.close(its_last).expect("its end");
+    let idle = connect();
+    pipe_tests::until("two clients are ended", || {
+        let said = std::fs::read_to_string(place.path("log")).unwrap_or_default();
+        said.matches("sent nothing for 3 s (--idle-timeout)").count() == 2
+    });
+    thinks.step(&mut session, Actions::Discrete(&[1; 4])).expect("it was never idle");
+    for mut client in [closed, idle] {
+        let told = client.open(&Open::training(4, 1)).map(|_| ()).unwrap_err().to_string();
+        assert!(told.contains("--idle-timeout"), "{told}");
+    }
 }
 
 #[test]

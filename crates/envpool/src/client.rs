@@ -25,7 +25,8 @@ enum Answer {
     Refused(Refusal),
 }
 
-/// Serves one client until it is done. Its sessions end with it, however it ends.
+/// Serves one client until it is done. Its sessions end with it, however it ends. `on_sessions` hears how many are open:
+/// none when the client has said hello, and then after each that opens or closes.
 ///
 /// # Errors
 /// If the client does not speak the protocol, or the operating system fails; a client that goes away, at
@@ -36,9 +37,9 @@ pub fn converse(
     carrier: Carrier,
     reader: impl Read + Send,
     writer: impl Write + AsFd + Send,
-    on_hello: impl FnOnce(),
+    on_sessions: impl FnMut(usize),
 ) -> Result<(), WireError> {
-    let outcome = exchange(served, gate, carrier, reader, writer, on_hello);
+    let outcome = exchange(served, gate, carrier, reader, writer, on_sessions);
     match outcome {
         Err(WireError::Io(error)) if is_departure(&error) => Ok(()),
         other => other,
@@ -51,12 +52,12 @@ fn exchange(
     carrier: Carrier,
     reader: impl Read + Send,
     writer: impl Write + AsFd + Send,
-    on_hello: impl FnOnce(),
+    mut on_sessions: impl FnMut(usize),
 ) -> Result<(), WireError> {
     let Some(mut connection) = Connection::accept(reader, writer, carrier, SERVER, &served.spec)? else {
         return Ok(());
     };
-    on_hello();
+    on_sessions(0);
     let _told = gate.tell_at_the_end(connection.writer());
     let mut sessions = BTreeMap::new();
     let mut is_spread = false;
@@ -80,6 +81,9 @@ fn exchange(
         };
         let answer = answer(served, &mut sessions, &request).unwrap_or_else(Answer::Refused);
         is_spread = sessions.get(&id).is_some_and(Session::was_spread);
+        if matches!(answer, Answer::Opened | Answer::Closed) {
+            on_sessions(sessions.len());
+        }
         match (answer, sessions.get_mut(&id)) {
             (Answer::Opened, Some(session)) => connection.opened(id, session.asked(), session.opened())?,
             (Answer::Slab, Some(session)) => connection.slab(id, session.slab())?,
@@ -174,7 +178,7 @@ mod tests {
                 let served = served.clone();
                 let reader = stream.try_clone().unwrap();
                 std::thread::spawn(move || {
-                    converse(&served, &Gate::default(), Carrier::Socket, reader, stream, || ())
+                    converse(&served, &Gate::default(), Carrier::Socket, reader, stream, |_| ())
                 });
             }
         });
@@ -234,7 +238,7 @@ mod tests {
         (&theirs).write_all(b"ENVP\x01\x00").unwrap();
         drop(theirs);
         let reader = ours.try_clone().unwrap();
-        converse(&served(&[]), &Gate::default(), Carrier::Socket, reader, ours, || ()).unwrap();
+        converse(&served(&[]), &Gate::default(), Carrier::Socket, reader, ours, |_| ()).unwrap();
     }
 
     #[test]
@@ -243,7 +247,7 @@ mod tests {
         (&theirs).write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         let reader = ours.try_clone().unwrap();
         let error =
-            converse(&served(&[]), &Gate::default(), Carrier::Socket, reader, ours, || ()).unwrap_err();
+            converse(&served(&[]), &Gate::default(), Carrier::Socket, reader, ours, |_| ()).unwrap_err();
         assert!(matches!(error, WireError::Garbled { .. }), "{error}");
     }
 }

@@ -1,12 +1,13 @@
 //! What the program does, in a handful of steps.
 
 use std::io::Write;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use cli::Exit;
 
-use crate::cli::{Arguments, Command, Serve};
+use crate::cli::{Arguments, Command, Serve, ServiceArguments};
 use crate::config::Config;
 use crate::served::Served;
 use crate::socket::{Listening, parse_address};
@@ -24,8 +25,8 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         None => {
             let service = arguments.service;
             log::set_format(service.log_format);
-            let outcome = match service.listen {
-                Some(address) => serve_on_socket(&address, service.socket_mode, &arguments.serve),
+            let outcome = match &service.listen {
+                Some(address) => serve_on_socket(address, &service, &arguments.serve),
                 None => serve_on_stdio(&arguments.serve),
             };
             if let Err(error) = outcome {
@@ -36,13 +37,13 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn serve_on_socket(address: &str, mode: u32, serve: &Serve) -> Result<()> {
+fn serve_on_socket(address: &str, service: &ServiceArguments, serve: &Serve) -> Result<()> {
     let path = parse_address(address)?;
     let config = Config::new(serve)?;
     // Before the data is read: a socket that is taken is known at once, and clients may come and wait.
-    let listening = Listening::bind(path, mode)?;
+    let listening = Listening::bind(path, service.socket_mode)?;
     match prepare(&config) {
-        Ok(served) => listening.serve(served),
+        Ok(served) => listening.serve(served, service.idle_timeout.map(Duration::from_secs_f64)),
         Err(error) => {
             // Nobody will serve it, and this process made it a moment ago.
             let _ = std::fs::remove_file(path);

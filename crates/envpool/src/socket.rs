@@ -1,5 +1,6 @@
 //! Serving any number of clients on a Unix socket, a thread each.
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{self, BufReader};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -100,8 +101,9 @@ impl Listening {
         Ok(Self { listener, path: path.to_owned(), gate })
     }
 
-    /// Serves clients until a signal ends the process.
-    pub fn serve(self, served: Served) -> Result<()> {
+    /// Serves clients until a signal ends the process. One without a session is ended when it has sent nothing for as
+    /// long as `idle_limit`.
+    pub fn serve(self, served: Served, idle_limit: Option<Duration>) -> Result<()> {
         log::tell("listening", &format!("listening on unix:{}", self.path.display()));
         let served = Arc::new(served);
         let n_clients = Arc::new(AtomicUsize::new(0));
@@ -131,9 +133,7 @@ impl Listening {
             let spawned = thread::Builder::new().name("client".into()).spawn(move || {
                 let client = place.id;
                 log::note("connected", json!({ "client": client }));
-                if let Err(error) = serve_client(&served, &gate, &stream) {
-                    log::warn("client", &in_words(&error));
-                }
+                serve_client(&served, &gate, &stream, idle_limit);
                 log::note("gone", json!({ "client": client }));
                 drop(place);
             });
@@ -184,30 +184,54 @@ impl Drop for Place {
     }
 }
 
-fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream) -> Result<(), WireError> {
-    stream.set_read_timeout(Some(HELLO_LIMIT))?;
-    stream.set_write_timeout(Some(UNREAD_LIMIT))?;
-    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, wire::Awake::new(stream));
-    // A client that has said hello may think as long as it likes.
-    let on_hello = || {
-        let _ = stream.set_read_timeout(None);
+/// What a client is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Hello,
+    Session,
+    Anything,
+}
+
+fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream, idle_limit: Option<Duration>) {
+    let due = Cell::new(Due::Hello);
+    let on_sessions = |n_open: usize| {
+        due.set(if n_open == 0 { Due::Session } else { Due::Anything });
+        // A client that has a session may think as long as it likes.
+        let _ = stream.set_read_timeout(idle_limit.filter(|_| n_open == 0));
     };
-    converse(served, gate, Carrier::Socket, reader, stream, on_hello)
+    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, wire::Awake::new(stream));
+    let outcome = stream
+        .set_read_timeout(Some(HELLO_LIMIT))
+        .and_then(|()| stream.set_write_timeout(Some(UNREAD_LIMIT)))
+        .map_err(WireError::Io)
+        .and_then(|()| converse(served, gate, Carrier::Socket, reader, stream, on_sessions));
+    let Err(error) = outcome else { return };
+    let text = in_words(&error, due.get(), idle_limit);
+    log::warn("client", &text);
+    // Who does not read his answers has half a frame, which must not be broken into.
+    if is_waited_for_in_vain(&error) && due.get() != Due::Anything {
+        // It may ask for something later, and is then to know.
+        refuse(stream, &text);
+    }
+}
+
+fn is_waited_for_in_vain(error: &WireError) -> bool {
+    matches!(error, WireError::Io(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
 }
 
 /// What went wrong with a client; of one that was waited for in vain the system only says that it is not ready.
-fn in_words(error: &WireError) -> String {
-    match error {
-        WireError::Io(error)
-            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
-        {
-            format!(
-                "a client said no hello for {} s, or left an answer unread for {} s",
-                HELLO_LIMIT.as_secs(),
-                UNREAD_LIMIT.as_secs()
-            )
+fn in_words(error: &WireError, due: Due, idle_limit: Option<Duration>) -> String {
+    if !is_waited_for_in_vain(error) {
+        return error.to_string();
+    }
+    let unread = format!("left an answer unread for {} s", UNREAD_LIMIT.as_secs());
+    match (due, idle_limit) {
+        (Due::Hello, _) => format!("a client said no hello for {} s, or {unread}", HELLO_LIMIT.as_secs()),
+        (Due::Session, Some(limit)) => {
+            let seconds = limit.as_secs_f64();
+            format!("a client had no session and sent nothing for {seconds} s (--idle-timeout), or {unread}")
         }
-        other => other.to_string(),
+        _ => format!("a client {unread}"),
     }
 }
 

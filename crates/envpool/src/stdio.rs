@@ -44,5 +44,5 @@ pub fn serve(served: &Served, gate: &Gate) -> Result<()> {
         wire::wait::widen_pipe(stream);
     }
     let reader = BufReader::with_capacity(READ_BUFFER_BYTES, Awake::new(reader));
-    Ok(converse(served, gate, Carrier::Pipes, reader, writer, || ())?)
+    Ok(converse(served, gate, Carrier::Pipes, reader, writer, |_| ())?)
 }

@@ -56,7 +56,7 @@ fn a_step_allocates_nothing() {
             let reader = stream.try_clone().unwrap();
             // Inside the pool, as on standard input and output: the queue by which rayon is handed work from
             // outside takes a block of memory for every few dozen jobs.
-            rayon::scope(|_| converse(&served, &Gate::default(), Carrier::Socket, reader, stream, || ()))
+            rayon::scope(|_| converse(&served, &Gate::default(), Carrier::Socket, reader, stream, |_| ()))
                 .unwrap();
         }
     });

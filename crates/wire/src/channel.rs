@@ -91,11 +91,22 @@ impl Channel {
         let mut out = Sending { writer, reader, early, limit: ANSWER_LIMIT, hurry };
         match frame::write(&mut out, kind, session, body) {
             Ok(()) => Ok(()),
-            // What it said before it went can still be read, and may be why.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Err(self.receive_header(Duration::ZERO).err().unwrap_or_else(|| self.gone()))
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                Err(self.last_words())
             }
             Err(error) => Err(self.explain(error, ANSWER_LIMIT)),
+        }
+    }
+
+    /// Why a peer reads no more. What it said before it went can still be read, and is why where it is a refusal or a
+    /// goodbye.
+    fn last_words(&mut self) -> WireError {
+        match self.receive_header(Duration::ZERO) {
+            Ok(header) if header.kind == Kind::Refused => self.receive_refusal(header),
+            Ok(_) | Err(WireError::Timeout { .. }) => self.gone(),
+            Err(error) => error,
         }
     }
 
@@ -359,6 +370,20 @@ mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn a_refusal_is_heard_also_by_whom_it_reaches_before_he_has_written() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let file = |stream: &UnixStream| File::from(OwnedFd::from(stream.try_clone().unwrap()));
+        let mut channel = Channel::new(file(&ours), file(&ours), None, "envpool".into()).unwrap();
+        let refusal = Refusal { code: crate::message::ErrorCode::TooMany, text: "no room".into() };
+        frame::write(&mut &theirs, Kind::Refused, 0, &encode(&refusal).unwrap()).unwrap();
+        drop(theirs);
+        let error = channel.send(Kind::Hello, 0, b"hello").unwrap_err();
+        assert_eq!(error.to_string(), "envpool refused: no room");
+        let error = channel.send(Kind::Hello, 0, b"hello").unwrap_err();
+        assert!(matches!(error, WireError::PeerGone { .. }), "{error}");
+    }
 
     #[test]
     fn whoever_is_asked_to_stop_gives_up_on_a_silent_server() {

@@ -127,7 +127,7 @@ impl Client {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|source| WireError::CannotStart { command: name.clone(), source })?;
+            .map_err(|cause| WireError::CannotStart { command: name.clone(), cause })?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             unreachable!("both streams were asked for as pipes")
         };
@@ -165,7 +165,9 @@ impl Client {
         let stream = loop {
             match UnixStream::connect(path) {
                 Ok(stream) => break stream,
-                Err(error) if !is_absence(&error) => return Err(error.into()),
+                Err(cause) if !is_absence(&cause) => {
+                    return Err(WireError::CannotConnect { address: address.to_owned(), cause });
+                }
                 Err(_) if Instant::now() >= deadline => {
                     return Err(WireError::NobodyListens { address: address.to_owned(), waited: patience });
                 }
@@ -180,9 +182,8 @@ impl Client {
 
     fn greet(mut channel: Channel, client: &str, capabilities: u64) -> Result<Self, WireError> {
         let hello = Hello { client: client.to_owned(), capabilities };
-        // A server that has no place for us says so and hangs up, perhaps before it has read a word.
-        let sent = channel.send_message(Kind::Hello, 0, &hello);
-        let header = channel.receive_header(START_LIMIT).map_err(|error| sent.err().unwrap_or(error))?;
+        channel.send_message(Kind::Hello, 0, &hello)?;
+        let header = channel.receive_header(START_LIMIT)?;
         let welcome: Welcome = channel.receive_message(header, Kind::Welcome)?;
         let spec = Spec::from_json(&welcome.spec).map_err(|what| channel.garbled(what))?;
         let capabilities = capabilities & welcome.capabilities;

@@ -17,16 +17,24 @@ pub enum WireError {
         /// How long was waited.
         waited: Duration,
     },
+    /// An address that cannot be connected to, by this user or at all.
+    #[error("cannot connect to {address}: {cause} ({})", way_in(cause))]
+    CannotConnect {
+        /// The address as given.
+        address: String,
+        /// Why.
+        cause: io::Error,
+    },
     /// An address that is not of the form `unix:PATH`.
     #[error("address {0:?} is not of the form unix:PATH")]
     BadAddress(String),
     /// A server command that could not be started.
-    #[error("cannot start {command:?}: {source}")]
+    #[error("cannot start {command:?}: {cause}")]
     CannotStart {
         /// The program.
         command: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The other side closed the connection, or died.
     #[error("{peer} went away{detail}")]
@@ -75,4 +83,31 @@ pub enum WireError {
     /// The operating system's error.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// What to do about an address that the system does not connect to.
+fn way_in(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "connect as the server's user, or give its socket and folder to a group and start it with --socket-mode 0660"
+        }
+        io::ErrorKind::WouldBlock => "the server is overrun; try again",
+        _ => "mend the address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_connect_is_told_where_why_and_the_way_in() {
+        let said = |kind: io::ErrorKind| {
+            WireError::CannotConnect { address: "unix:/run/s".into(), cause: kind.into() }.to_string()
+        };
+        let denied = said(io::ErrorKind::PermissionDenied);
+        assert!(denied.starts_with("cannot connect to unix:/run/s: permission denied ("), "{denied}");
+        assert!(denied.contains("--socket-mode 0660"), "{denied}");
+        assert!(said(io::ErrorKind::NotADirectory).ends_with("(mend the address)"));
+    }
 }

@@ -26,6 +26,13 @@ pub struct ServiceArguments {
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode, requires = "listen")]
     pub socket_mode: u32,
 
+    /// End a client that has no session open and has sent nothing for SECONDS [default: never].
+    ///
+    /// At most 64 clients are connected at a time, and one that does nothing keeps its place from others. A client with
+    /// a session may think as long as it likes.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_limit, requires = "listen")]
+    pub idle_timeout: Option<f64>,
+
     /// How the log on stderr is written.
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -90,9 +97,25 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_limit(text: &str) -> Result<f64, String> {
+    // A shorter one would end clients between their hello and their first session.
+    parse_seconds(text)
+        .ok()
+        .filter(|&seconds| seconds >= 1.0)
+        .ok_or("not a number of seconds from 1 to 86400".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_lets_a_client_open_its_session() {
+        assert_eq!((parse_limit("1"), parse_limit("2.5")), (Ok(1.0), Ok(2.5)));
+        for text in ["0", "0.9", "-1", "nan", "inf", "86401", "soon"] {
+            assert!(parse_limit(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn modes_are_octal_and_let_their_own_user_in() {
