@@ -16,7 +16,7 @@ use crate::networks::torch::TorchLearner;
 use crate::networks::{device, measure};
 use crate::report::{Report, Verdict};
 use crate::report::{page, summary};
-use crate::training::files::put_file;
+use crate::training::files::{self, put_file};
 use crate::training::stop::Stop;
 use crate::training::{group, learn, memory, server};
 
@@ -30,6 +30,7 @@ const KNOWN_ANSWER_STEPS: u32 = 4000;
 /// With what failed, and the way out.
 pub fn run() -> Result<Exit> {
     device::keep_freed_memory();
+    files::outlive_the_largest_file()?;
     match Arguments::parse().command {
         Command::Ppo(arguments) => start(arguments.plan()?, &arguments.run),
         Command::Openes(arguments) => start(arguments.plan()?, &arguments.run),
