@@ -36,7 +36,6 @@ use crate::algorithms::openes::{OpenEs, OpenEsConfig, OpenEsFlags};
 use crate::algorithms::ppo::{PpoConfig, PpoFlags};
 use crate::algorithms::task::Task;
 use crate::networks::device::Placement;
-use crate::networks::learner::Policy;
 use crate::networks::network::NetworkShape;
 use crate::networks::torch::TorchLearner;
 use wire::Open;
@@ -149,11 +148,9 @@ impl Algorithm {
     pub fn train(&self, task: &mut Task<'_>, shape: &NetworkShape, placement: Placement) -> Result<()> {
         match self {
             Self::Ppo(ppo) => {
-                let mut learner = TorchLearner::new(shape, task.seed, placement)?;
-                let mut parameters = learner.parameters()?;
+                let mut parameters = first_parameters(task, shape, placement.threads_to_start())?;
                 parameters[shape.layout().log_deviation].fill(ppo.initial_log_deviation as f32);
-                learner.set_parameters(&parameters)?;
-                ppo::train(ppo, task, &mut learner)
+                ppo::train(ppo, task, &mut TorchLearner::starting_at(shape, &parameters, placement)?)
             }
             Self::OpenEs(openes) => evolve(
                 openes.settings(),
@@ -170,6 +167,15 @@ impl Algorithm {
     }
 }
 
+/// The parameters that a training starts with; to make those of wide networks takes a while, in which it can be
+/// stopped.
+fn first_parameters(task: &Task<'_>, shape: &NetworkShape, threads: usize) -> Result<Vec<f32>> {
+    match &task.start {
+        Some(start) => Ok(start.parameters.clone()),
+        None => shape.initial_parameters(task.seed, threads, task.stop),
+    }
+}
+
 /// Evolves on the processor's threads; the policy is shown, and judged, on one.
 fn evolve(
     settings: Settings,
@@ -178,7 +184,8 @@ fn evolve(
     shape: &NetworkShape,
     placement: Placement,
 ) -> Result<()> {
-    let mut policy = TorchLearner::new(shape, task.seed, Placement::one_thread())?;
+    let parameters = first_parameters(task, shape, placement.inference_threads)?;
+    let mut policy = TorchLearner::starting_at(shape, &parameters, Placement::one_thread())?;
     evolution::train(settings, strategy, task, (shape, placement.inference_threads), &mut policy)
 }
 

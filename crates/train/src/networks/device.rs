@@ -44,6 +44,14 @@ impl Placement {
         Self { inference: Device::Cpu, update: Device::Cpu, inference_threads: 1, update_threads: 1 }
     }
 
+    /// Threads that make the first weights: those of the processor's that learn, or all where a graphics card does.
+    pub fn threads_to_start(&self) -> usize {
+        match self.update {
+            Device::Cpu => self.inference_threads.max(self.update_threads),
+            _ => cores(),
+        }
+    }
+
     /// The names of both devices: where networks act, and where they learn.
     pub fn names(&self) -> [&'static str; 2] {
         [self.inference, self.update].map(name_of)

@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //! - [`learner`]: all that an algorithm sees of a network.
-//! - [`network`]: shapes, places and first values of the parameters; [`policy`]: distributions over actions.
+//! - [`network`]: shapes, places and first values of the parameters, [`orthogonal`] matrices;
+//!   [`policy`]: distributions over actions.
 //! - [`torch`]: the learner that stands on libtorch; [`device`]: where it can live; [`measure`]: where it is
 //!   fastest.
 //! - [`small`]: networks that stay in a core's caches, of [`products`] and of what lies between them,
@@ -16,6 +17,7 @@ pub mod learner;
 pub mod lent;
 pub mod measure;
 pub mod network;
+pub mod orthogonal;
 pub mod policy;
 pub mod products;
 pub mod small;

@@ -7,9 +7,13 @@
 
 use std::ops::Range;
 
+use anyhow::Result;
 use random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 use wire::spec::ActionSpace;
+
+use crate::networks::orthogonal::orthogonal;
+use crate::training::stop::Stop;
 
 /// The non-linearity after each hidden layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -154,21 +158,25 @@ impl NetworkShape {
     }
 
     /// The first values: orthogonal weights (gain √2, policy head 0.01, value head 1), zero biases, unit
-    /// deviations. Computed here rather than on a device, since Metal has no QR.
-    pub fn initial_parameters(&self, seed: u64) -> Vec<f32> {
+    /// deviations. Computed here rather than on a device, since Metal has no QR. Any number of `threads` gives the
+    /// same bits.
+    ///
+    /// # Errors
+    /// If it is to stop, or no thread can be started.
+    pub fn initial_parameters(&self, seed: u64, threads: usize, stop: &Stop) -> Result<Vec<f32>> {
         let layout = self.layout();
         let mut parameters = vec![0.0; layout.len];
         let gains = |layer: usize| if layer < self.hidden.len() { [2.0_f64.sqrt(); 2] } else { [0.01, 1.0] };
         for (layer, pair) in layout.hidden.iter().chain([&layout.heads]).enumerate() {
             for (network, dense) in pair.iter().enumerate() {
                 let mut stream = Stream::new(seed, Purpose::Weights, network as u64, layer as u64);
-                let weights = orthogonal(dense.outputs, dense.inputs, &mut stream);
+                let weights = orthogonal((dense.outputs, dense.inputs), &mut stream, threads, stop)?;
                 for (slot, weight) in parameters[dense.weight.clone()].iter_mut().zip(weights) {
                     *slot = (gains(layer)[network] * weight) as f32;
                 }
             }
         }
-        parameters
+        Ok(parameters)
     }
 }
 
@@ -202,31 +210,6 @@ impl Layout {
         }
         entries
     }
-}
-
-/// A `rows × columns` matrix, row by row, whose rows (or columns, if there are fewer) are orthonormal,
-/// uniformly distributed (Saxe et al. 2014): Gram and Schmidt on normal vectors, twice for accuracy.
-fn orthogonal(rows: usize, columns: usize, stream: &mut Stream) -> Vec<f64> {
-    let (count, len) = (rows.min(columns), rows.max(columns));
-    let mut vectors: Vec<Vec<f64>> = Vec::with_capacity(count);
-    for _ in 0..count {
-        let mut vector: Vec<f64> = (0..len).map(|_| stream.normal()).collect();
-        for _ in 0..2 {
-            for other in &vectors {
-                let along: f64 = vector.iter().zip(other).map(|(a, b)| a * b).sum();
-                vector.iter_mut().zip(other).for_each(|(a, b)| *a -= along * b);
-            }
-        }
-        let norm = vector.iter().map(|a| a * a).sum::<f64>().sqrt();
-        for a in &mut vector {
-            *a /= norm;
-        }
-        vectors.push(vector);
-    }
-    let entry = |row: usize, column: usize| {
-        if rows <= columns { vectors[row][column] } else { vectors[column][row] }
-    };
-    (0..rows * columns).map(|i| entry(i / columns, i % columns)).collect()
 }
 
 #[cfg(test)]
@@ -268,7 +251,8 @@ mod tests {
     fn initial_weights_are_orthogonal_with_their_gain() {
         let (rows, columns) = (8, 5);
         let shape = shape();
-        let parameters = shape.initial_parameters(3);
+        let initial = |seed: u64| shape.initial_parameters(seed, 1, &Stop::never()).unwrap();
+        let parameters = initial(3);
         let weight = &parameters[shape.layout().hidden[0][1].weight.clone()];
         for a in 0..columns {
             for b in 0..columns {
@@ -280,7 +264,7 @@ mod tests {
         let head = &parameters[shape.layout().heads[0].weight.clone()];
         let norm: f32 = head[..3].iter().map(|w| w * w).sum::<f32>().sqrt();
         assert!((norm - 0.01).abs() < 1e-7, "policy head {norm}");
-        assert_eq!(parameters, shape.initial_parameters(3));
-        assert_ne!(parameters, shape.initial_parameters(4));
+        assert_eq!(parameters, initial(3));
+        assert_ne!(parameters, initial(4));
     }
 }

@@ -275,6 +275,7 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
 pub(crate) mod tests {
     use super::*;
     use crate::networks::network::{Activation, Distribution};
+    use crate::training::stop::Stop;
 
     pub fn checkpoint(timesteps: u64) -> Checkpoint {
         let shape = NetworkShape {
@@ -283,7 +284,7 @@ pub(crate) mod tests {
             activation: Activation::Relu,
             distribution: Distribution::Gaussian { dimensions: 2 },
         };
-        let parameters = shape.initial_parameters(timesteps);
+        let parameters = shape.initial_parameters(timesteps, 1, &Stop::never()).unwrap();
         let moment = |sign: f32| parameters.iter().map(|p| sign * p).collect::<Vec<_>>();
         let fixed = Fixed {
             network: Network {

@@ -213,6 +213,11 @@ impl<'a> Journal<'a> {
         });
     }
 
+    /// Whether there is anything yet to go on from.
+    pub fn has_begun(&self) -> bool {
+        self.latest.is_some()
+    }
+
     /// Where the latest checkpoint is written.
     pub fn latest_path(&self) -> PathBuf {
         let timesteps = self.latest.as_ref().map_or(0, |latest| latest.timesteps());

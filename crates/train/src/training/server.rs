@@ -12,7 +12,6 @@ use crate::cli::ServerArguments;
 use crate::config::Config;
 use crate::judgement::origin::Origin;
 use crate::networks::device::Placement;
-use crate::networks::learner::Policy;
 use crate::networks::torch::TorchLearner;
 use crate::report::summary::rules_in_words;
 use crate::training::checkpoint::{Checkpoint, Network};
@@ -91,9 +90,11 @@ pub fn with_policy(path: &Path, server: &ServerArguments) -> Result<(Client, Tor
 /// # Errors
 /// If libtorch fails.
 pub fn policy(checkpoint: &Checkpoint) -> Result<TorchLearner> {
-    let mut learner = TorchLearner::new(&checkpoint.fixed.network.shape, 0, Placement::one_thread())?;
-    learner.set_parameters(&checkpoint.parameters)?;
-    Ok(learner)
+    TorchLearner::starting_at(
+        &checkpoint.fixed.network.shape,
+        &checkpoint.parameters,
+        Placement::one_thread(),
+    )
 }
 
 /// Whether a policy can act on what a server shows.

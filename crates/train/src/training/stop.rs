@@ -33,6 +33,12 @@ impl Stop {
         Self::default()
     }
 
+    /// One that has been asked for.
+    #[cfg(test)]
+    pub fn asked() -> Self {
+        Self { signal: Arc::new(AtomicUsize::new(SIGTERM as usize)) }
+    }
+
     /// Listens for Ctrl-C and SIGTERM from now on.
     ///
     /// # Errors

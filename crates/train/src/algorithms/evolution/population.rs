@@ -247,6 +247,7 @@ mod tests {
     use crate::networks::device::Placement;
     use crate::networks::learner::Policy;
     use crate::networks::torch::TorchLearner;
+    use crate::training::stop::Stop;
 
     const EPISODES: usize = 3;
     const PAIRS: usize = 70;
@@ -255,7 +256,7 @@ mod tests {
         let shape = shape(vec![20, 9]);
         let space = Space::new(&shape);
         let mut population = Population::new(space.clone(), PAIRS, EPISODES, room, threads).unwrap();
-        let centre = space.gather(&shape.initial_parameters(2));
+        let centre = space.gather(&shape.initial_parameters(2, 1, &Stop::never()).unwrap());
         let deviation: Vec<f32> =
             space.filled(0.1).iter().enumerate().map(|(i, x)| x * (1 + i % 3) as f32).collect();
         population.draw(7, 4, &centre, &deviation);

@@ -20,6 +20,7 @@ use crate::networks::device::Placement;
 use crate::networks::learner::{HeadLoss, Heads, Learner, LossSums, OptimiserState, Policy};
 use crate::networks::lent::{Lent, Loans};
 use crate::networks::network::{Layout, NetworkShape};
+use crate::training::stop::Stop;
 use adam::Adam;
 use part::Part;
 
@@ -51,21 +52,26 @@ struct Away {
 impl TorchLearner {
     /// Networks of `shape` at `placement` with their first values from `seed`.
     pub fn new(shape: &NetworkShape, seed: u64, placement: Placement) -> Result<Self> {
-        Self::with(shape, seed, placement, placement.inference != placement.update)
+        let initial = shape.initial_parameters(seed, placement.threads_to_start(), &Stop::never())?;
+        Self::starting_at(shape, &initial, placement)
+    }
+
+    /// Networks of `shape` at `placement` with the parameters `initial`.
+    pub fn starting_at(shape: &NetworkShape, initial: &[f32], placement: Placement) -> Result<Self> {
+        Self::with(shape, initial, placement, placement.inference != placement.update)
     }
 
     /// The same; `is_away` says whether what acts has a copy of the parameters.
-    fn with(shape: &NetworkShape, seed: u64, placement: Placement, is_away: bool) -> Result<Self> {
+    fn with(shape: &NetworkShape, initial: &[f32], placement: Placement, is_away: bool) -> Result<Self> {
         let layout = shape.layout();
-        // Made on the processor and moved: Metal has no QR.
-        let initial = shape.initial_parameters(seed);
-        let flat = place::upload(&initial, placement.update)?;
+        ensure!(initial.len() == layout.len, "{} parameters for a network of {}", initial.len(), layout.len);
+        let flat = place::upload(initial, placement.update)?;
         let replicas = |flat: &Tensor, count: usize| -> Result<Vec<Part>> {
             (0..count.max(1)).map(|_| Part::new(flat, &layout, shape.activation)).collect()
         };
         let (acting, learning) = (placement.inference_threads.max(1), placement.update_threads.max(1));
         let away = if is_away {
-            let flat = place::upload(&initial, placement.inference)?;
+            let flat = place::upload(initial, placement.inference)?;
             Some(Away { parts: replicas(&flat, acting)?, flat, is_stale: false })
         } else {
             None
@@ -462,7 +468,9 @@ mod tests {
     fn what_acts_elsewhere_acts_by_what_was_learnt_last() {
         let shape = shape(&[8], Activation::Tanh);
         let placement = Placement { inference_threads: 2, ..Placement::one_thread() };
-        let mut learners = [false, true].map(|away| TorchLearner::with(&shape, 1, placement, away).unwrap());
+        let initial = shape.initial_parameters(1, 1, &Stop::never()).unwrap();
+        let mut learners =
+            [false, true].map(|away| TorchLearner::with(&shape, &initial, placement, away).unwrap());
         let observations: Vec<f32> = (0..12 * shape.observation_len).map(|i| (i as f32).sin()).collect();
         let mut before = Vec::new();
         for round in 0..3 {
