@@ -20,7 +20,7 @@ fn metrics_of(environment: &str, seed: u64, flags: &str) -> Vec<Map<String, Valu
 fn trained(place: &Place, environment: &str, seed: u64, flags: &str) -> Vec<Map<String, Value>> {
     let (out, envpool, seed) = (place.text("runs"), bin("envpool").display().to_string(), seed.to_string());
     Run::new("train")
-        .args(["ppo", "--quiet", "--out", &out, "--device", "cpu", "--seed", &seed])
+        .args(["ppo", "--quiet", "--out", &out, "--device", "cpu", "--threads", "2", "--seed", &seed])
         .words(flags)
         .args(["--", &envpool, "--envs", "256", "--env", environment])
         .succeeds();
@@ -269,8 +269,8 @@ fn a_run_killed_at_fifty_moments_goes_on_and_comes_to_what_it_would_have_come_to
     let (features, killed, whole) = (place.features("BPCL", 20), place.text("killed"), place.text("whole"));
     let envpool = bin("envpool").display().to_string();
     let server = ["--", envpool.as_str(), "--test-days", "5", "--envs", "16", "--market", "nse", &features];
-    let flags = "--quiet --envs 16 --rollout 16 --hidden 16,16 --device cpu --learning-rate 0.002 \
-                 --checkpoint-every 2000";
+    let flags = "--quiet --envs 16 --rollout 16 --hidden 16,16 --device cpu --threads 1 \
+                 --learning-rate 0.002 --checkpoint-every 2000";
     let run = PathBuf::from(&killed).join("latest");
     let mut training = Run::new("train")
         .args(["ppo", "--out", &killed, "--timesteps", "100000000"])

@@ -33,6 +33,8 @@ fn short_training(out: &str) -> Run {
         "64",
         "--device",
         "cpu",
+        "--threads",
+        "1",
         "--seed",
         "5",
     ])

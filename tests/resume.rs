@@ -19,8 +19,8 @@ fn check_that_interruptions_change_nothing(
     signals: &[Signal],
 ) -> [PathBuf; 2] {
     let (broken, whole) = (place.text("broken"), place.text("whole"));
-    let flags = "--quiet --envs 16 --rollout 16 --minibatches 2 --epochs 3 --hidden 16,16 --device cpu --seed 7 \
-                 --learning-rate 0.002 --eval-every 3 --checkpoint-every 1500 --keep 2";
+    let flags = "--quiet --envs 16 --rollout 16 --minibatches 2 --epochs 3 --hidden 16,16 --device cpu --threads 1 \
+                 --seed 7 --learning-rate 0.002 --eval-every 3 --checkpoint-every 1500 --keep 2";
     let run = PathBuf::from(&broken).join("latest");
     // A run without an end is interrupted where it happens to be, so that no clock decides what is tested.
     let mut training = Run::new("train")

@@ -85,6 +85,51 @@ fn a_group_without_held_out_days_says_that_nothing_is_judged() {
     assert!(text.starts_with("2 seeds, NOT JUDGED") && !text.contains("NaN"), "{text}");
 }
 
+#[test]
+fn a_limit_on_the_size_of_files_is_reported_as_a_full_disk_is() {
+    let place = Place::new();
+    // Nobody ignores its signal here. No file may grow beyond 128 KiB: the weights do not fit.
+    let blocks = if cfg!(target_os = "linux") { "128" } else { "256" };
+    let outcome = Run::program("bash")
+        .args(["-c", "ulimit -f \"$1\"; shift; exec \"$@\"", "limited", blocks])
+        .args([&bin("train").display().to_string(), "ppo", "--out", &place.text("runs")])
+        .words(SHORT)
+        .words("--hidden 256,256")
+        .args(cartpole())
+        .ends();
+    assert_eq!(outcome.status.code(), Some(1), "{}", outcome.stderr);
+    for words in ["File too large", "training goes on", "could not be written, and is lost"] {
+        assert!(outcome.stderr.contains(words), "{words}: {}", outcome.stderr);
+    }
+    assert!(outcome.stdout.starts_with("cartpole:"), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_run_with_threads_that_were_measured_is_repeated_without_measuring() {
+    let place = Place::new();
+    let short = "--timesteps 1000 --rollout 8 --hidden 8";
+    let said = Run::new("train")
+        .args(["ppo", "--device", "cpu", "--out", &place.text("runs")])
+        .words(short)
+        .args(cartpole())
+        .succeeds()
+        .stderr;
+    // A single core leaves nothing to be measured.
+    let cores = std::thread::available_parallelism().expect("a number of cores").get();
+    assert_eq!(said.contains("measured: acting on cpu"), cores > 1, "{said}");
+    let read = |run: &str, file: &str| fs::read_to_string(place.path(run).join(file)).expect("a file");
+    let config = read("runs/latest", "config.toml");
+    assert!(!config.contains("update_threads = 0") && !config.contains("inference_threads = 0"), "{config}");
+    let again = ["--config", &place.text("runs/latest/config.toml"), "--out", &place.text("again")];
+    let said = Run::new("train").args(["ppo"]).args(again).succeeds().stderr;
+    assert!(!said.contains("measured"), "{said}");
+    assert_eq!(read("again/latest", "config.toml"), config);
+    let weights = |run: &str| {
+        fs::read(place.path(run).join("latest/checkpoints/1024/policy.safetensors")).expect("a policy")
+    };
+    assert!(weights("again") == weights("runs"), "the same bits");
+}
+
 /// Whether a training is at work in the directory `run`: it is what refuses to go on there.
 fn is_at_work(run: &Path) -> bool {
     let go_on = ["ppo", "--quiet", "--timesteps", "1", "--resume"];

@@ -332,7 +332,8 @@ checkpoint  runs/BPCL/x/checkpoints/1234567
             assert!(of(&report, None).starts_with(&headline), "{headline}");
             headline
         };
-        let expected = "The policy DID NOT TRADE (0 trades); holding nothing beats buy and hold: +0.00 % against -2.00 %";
+        let expected =
+            "The policy DID NOT TRADE (0 trades); holding nothing beats buy and hold: 0.00 % against -2.00 %";
         assert!(first(-0.02).starts_with(expected), "{}", first(-0.02));
         assert!(
             first(0.02).contains("(0 trades); holding nothing DOES NOT BEAT buy and hold"),

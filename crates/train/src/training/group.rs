@@ -54,7 +54,7 @@ pub fn run(new: NewRun, flags: &RunFlags) -> Result<Exit> {
     }
     config.algorithm.suit(&spec.action, &given);
     // Measured once, while the machine does nothing else.
-    prepare(&mut config, &spec)?;
+    prepare(&mut config, &spec, flags.quiet)?;
     share_cores(&mut config);
     drop(client);
     let plan = match flags.walk_forward {

@@ -94,7 +94,7 @@ fn learn(mut config: Config, place: Place, claim: Option<File>, flags: &RunFlags
     if let Place::New(_, given) = &place {
         config.algorithm.suit(&spec.action, given);
     }
-    let shape = prepare(&mut config, &spec)?;
+    let shape = prepare(&mut config, &spec, flags.quiet)?;
     let placement = measure::placement(&config)?;
     let range = spec.market.as_ref().map(|market| window::range(market.train));
     let training = config.algorithm.session(Open::training(config.envs, config.seed));
@@ -136,6 +136,10 @@ fn learn(mut config: Config, place: Place, claim: Option<File>, flags: &RunFlags
     let ended = journal.finish();
     let go_on = format!("train {} --resume {}", config.algorithm.name(), run.display());
     if let (Some(code), Err(_)) = (stop.exit_code(), &outcome) {
+        if !journal.has_begun() {
+            cli::say("train: interrupted before anything was learnt");
+            return Ok(Exit::Code(code));
+        }
         cli::say(&format!(
             "train: interrupted; what was learnt is in {} (go on with `{go_on}`)",
             journal.latest_path().display()
@@ -226,7 +230,7 @@ pub fn spec_of(client: &Client, config: &Config) -> Result<Spec> {
 }
 
 /// Puts values in place of all that `config` leaves open; the shape of the networks.
-pub fn prepare(config: &mut Config, spec: &Spec) -> Result<NetworkShape> {
+pub fn prepare(config: &mut Config, spec: &Spec, quiet: bool) -> Result<NetworkShape> {
     if config.envs == 0 {
         config.envs = spec.max_envs;
     }
@@ -241,7 +245,9 @@ pub fn prepare(config: &mut Config, spec: &Spec) -> Result<NetworkShape> {
     let sizes = Sizes { envs, minibatch: config.algorithm.minibatch_rows(envs)? };
     if config.algorithm.evolution().is_some() {
         measure::on_the_processor(config)?;
-    } else if let Some(said) = measure::resolve(config, &shape, sizes)? {
+    } else if let Some(said) = measure::resolve(config, &shape, sizes)?
+        && !quiet
+    {
         cli::say(&format!("train: {said}"));
     }
     Ok(shape)
