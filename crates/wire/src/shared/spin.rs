@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Waits that take longer on average are slept through: a wake-up is small beside them.
 const MAX_MEAN: Duration = Duration::from_micros(150);
 /// The same for a client, whose own work cannot go on before the answer is there.
-const MAX_MEAN_OF_CLIENT: Duration = Duration::from_micros(1000);
+const MAX_MEAN_OF_CLIENT: Duration = Duration::from_millis(1);
 /// One in so many waits that would be slept through is looked through nevertheless, for as long as the mean may be.
 /// A sleeper cannot tell a short wait from its own wake-up, and would go on sleeping when the other side is fast
 /// again.
