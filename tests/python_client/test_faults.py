@@ -9,7 +9,7 @@ import numpy as np
 from common import CARTPOLE, ENVPOOL, Place
 
 import envpool_client
-from envpool_client import VectorEnv
+from envpool_client import AsyncEnv, VectorEnv
 
 
 class Faults(Place):
@@ -65,6 +65,8 @@ class Faults(Place):
             with self.subTest(**keywords), self.assertRaisesRegex(error, words) as caught:
                 VectorEnv(**keywords)
             self.assertNotIn("\n", str(caught.exception))
+        with self.assertRaisesRegex(ValueError, "cartpole has no days"):
+            AsyncEnv(CARTPOLE, num_envs=4, batch_size=2, episode=100)
 
     def test_a_server_that_dies_is_an_error_and_not_a_hang(self):
         env = self.env(CARTPOLE, num_envs=4)

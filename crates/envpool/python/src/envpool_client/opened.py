@@ -92,6 +92,9 @@ def connected(
         raise
 
 
+_ANY_DAYS = ("train", "random", "default", False)
+
+
 def asked_of(
     specification: Specification,
     *,
@@ -105,6 +108,11 @@ def asked_of(
     liquidate_at_end: bool,
 ) -> Open:
     """The session of these arguments; what is left out is as the server has it."""
+    if specification.market is None and (range, start, episode, liquidate_at_end) != _ANY_DAYS:
+        raise ValueError(
+            f"{specification.environment} has no days and one kind of episode: "
+            "leave out range=, start=, episode= and liquidate_at_end="
+        )
     return Open(
         n_envs=specification.max_envs if num_envs is None else num_envs,
         seed=specification.seed if seed is None else seed,

@@ -14,8 +14,6 @@ from .arrays import as_sent, infos
 from .opened import Command, Opened, Step, asked_of, connected
 from .protocol import TRACE_COLUMNS, Episode, Range, Slab, Start
 
-_ANY_DAYS = ("train", "random", "default", False)
-
 
 class VectorEnv(Opened, gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any]]):
     """Environments that an envpool server steps.
@@ -61,11 +59,6 @@ class VectorEnv(Opened, gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArra
             specification = self.specification
             asked = asked_of(specification, num_envs=num_envs, seed=seed, range=range, start=start, episode=episode,
                              mode=self._mode, trace=trace, liquidate_at_end=liquidate_at_end)
-            if specification.market is None and (range, start, episode, liquidate_at_end) != _ANY_DAYS:
-                raise ValueError(
-                    f"{specification.environment} has no days and one kind of episode: "
-                    "leave out range=, start=, episode= and liquidate_at_end="
-                )
             self._open_session(asked, copy)
             self.single_observation_space = specification.observation_space
             self.single_action_space = specification.action_space
