@@ -228,6 +228,27 @@ fn a_restored_session_sends_the_same_bits_from_the_same_server_and_from_another(
 }
 
 #[test]
+fn a_refusal_that_comes_before_its_turn_is_kept_for_its_session() {
+    let place = Place::new();
+    let (_server, address) = listen(&place, &["--env", "cartpole", "--envs", "262144"]);
+    let mut client = Client::connect(&address, Duration::from_secs(20), "test").expect("a connection");
+    let mut small = client.open(&Open::training(4, 1)).expect("a session");
+    let mut large = client.open(&Open::training(1 << 18, 1)).expect("another");
+    client.reset(&mut small).expect("first observations");
+    client.reset(&mut large).expect("first observations");
+    let many = vec![1; 1 << 18];
+    for _ in 0..20 {
+        // Posted both, the server may take either first; the large one takes long enough for a client to sleep.
+        client.send(&mut large, Actions::Discrete(&many)).expect("a step in flight");
+        client.send(&mut small, Actions::Discrete(&[0, 7, 0, 0])).expect("another");
+        client.receive(&mut large).expect("a step");
+        let refused = client.receive(&mut small).unwrap_err().to_string();
+        assert!(refused.contains("environment 1: action 7"), "{refused}");
+        client.step(&mut small, Actions::Discrete(&[1; 4])).expect("it goes on");
+    }
+}
+
+#[test]
 fn an_environment_plays_the_same_in_a_small_batch_and_a_large_one() {
     let place = Place::new();
     let features = place.features("BPCL", 30);

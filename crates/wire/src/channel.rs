@@ -2,6 +2,7 @@
 //! where it is ours.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
@@ -26,6 +27,8 @@ pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 const EXIT_LIMIT: Duration = Duration::from_secs(2);
 /// How long a server may still take to answer once the caller has been asked to stop.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
+/// The most refusals that are kept for later: of as many requests as may be in flight.
+const MAX_KEPT_REFUSALS: usize = 1 << 16;
 /// How often a caller that waits looks whether it was asked to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -38,6 +41,8 @@ pub(crate) struct Channel {
     peer: String,
     hurry: Hurry,
     early: Early,
+    /// Refusals of requests that are not waited for yet, each with its session, the oldest first.
+    refusals: VecDeque<(u32, WireError)>,
     spinner: Spinner,
 }
 
@@ -57,6 +62,7 @@ impl Channel {
             peer,
             hurry: Hurry::default(),
             early: Early::default(),
+            refusals: VecDeque::new(),
             spinner: Spinner::new().of_slow_looks(),
         })
     }
@@ -86,7 +92,9 @@ impl Channel {
     }
 
     pub(crate) fn send(&mut self, kind: Kind, session: u32, body: &[u8]) -> Result<(), WireError> {
-        let Some(writer) = &mut self.writer else { return Err(self.gone()) };
+        let Some(writer) = &mut self.writer else {
+            return Err(self.gone());
+        };
         let (reader, early, hurry) = (&mut self.reader, &mut self.early, &self.hurry);
         let mut out = Sending { writer, reader, early, limit: ANSWER_LIMIT, hurry };
         match frame::write(&mut out, kind, session, body) {
@@ -110,16 +118,46 @@ impl Channel {
         }
     }
 
-    /// The header of an answer that is likely to come soon.
-    pub(crate) fn receive_header_soon(&mut self, limit: Duration) -> Result<Header, WireError> {
+    /// The header of an answer for `session` that is likely to come soon.
+    pub(crate) fn receive_header_soon(&mut self, session: u32, limit: Duration) -> Result<Header, WireError> {
         if self.early.is_empty() {
             let reader = &self.reader;
             // What is wrong with the stream is for the read to say.
             self.spinner.wait(|| wait::readable(reader, Duration::ZERO).unwrap_or(true));
         }
-        let outcome = self.receive_header(limit);
+        let outcome = self.receive_header_for(session, limit);
         self.spinner.ready();
         outcome
+    }
+
+    /// The header of the next answer for `session`. Where requests are posted for several sessions, the server may have
+    /// refused one of another session first; that is kept for its turn.
+    pub(crate) fn receive_header_for(&mut self, session: u32, limit: Duration) -> Result<Header, WireError> {
+        loop {
+            let header = self.receive_header(limit)?;
+            if header.kind != Kind::Refused || [0, session].contains(&header.session) {
+                return Ok(header);
+            }
+            self.keep_refusal(header)?;
+        }
+    }
+
+    /// Reads a refusal, and keeps it until its session is waited for.
+    pub(crate) fn keep_refusal(&mut self, header: Header) -> Result<(), WireError> {
+        match self.receive_refusal(header) {
+            refusal @ WireError::Refused { .. } if self.refusals.len() < MAX_KEPT_REFUSALS => {
+                self.refusals.push_back((header.session, refusal));
+                Ok(())
+            }
+            WireError::Refused { .. } => Err(self.garbled("more refusals than requests".into())),
+            error => Err(error),
+        }
+    }
+
+    /// The oldest refusal that is kept for `session`.
+    pub(crate) fn kept_refusal(&mut self, session: u32) -> Option<WireError> {
+        let at = self.refusals.iter().position(|(of, _)| *of == session)?;
+        self.refusals.remove(at).map(|(_, refusal)| refusal)
     }
 
     pub(crate) fn receive_header(&mut self, limit: Duration) -> Result<Header, WireError> {
@@ -301,7 +339,9 @@ impl Hurry {
         limit: Duration,
         ready: impl Fn(&File, Duration) -> io::Result<bool>,
     ) -> io::Result<bool> {
-        let Some(asked) = &self.asked else { return ready(file, limit) };
+        let Some(asked) = &self.asked else {
+            return ready(file, limit);
+        };
         let deadline = Instant::now() + limit;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -235,7 +235,7 @@ impl Client {
             let slots = Slots::of(open, self.spec.action.values_per_env());
             mapped = ClientEnd::map(&sharing, descriptors, &layout, slots);
             self.channel.send(Kind::Map, id, &[mapped.is_some().into()])?;
-            self.receive_nothing(Kind::Mapped)?;
+            self.receive_nothing(Kind::Mapped, id)?;
         }
         let (shared, slabs) = match mapped {
             Some((shared, slabs)) => (Some(shared), slabs),
@@ -327,7 +327,10 @@ impl Client {
             shared.wait(flight.slot, session.id, &mut self.channel)?;
             return slab.receive().map_err(|what| self.channel.garbled(what));
         }
-        let header = self.channel.receive_header_soon(ANSWER_LIMIT)?;
+        if let Some(refusal) = self.channel.kept_refusal(session.id) {
+            return Err(refusal);
+        }
+        let header = self.channel.receive_header_soon(session.id, ANSWER_LIMIT)?;
         if header.kind == Kind::Refused {
             return Err(self.channel.receive_refusal(header));
         }
@@ -353,7 +356,7 @@ impl Client {
     pub fn snapshot(&mut self, session: &Session) -> Result<Vec<u8>, WireError> {
         session.must_be_idle("snapshot")?;
         self.channel.send(Kind::Snapshot, session.id, &[])?;
-        let header = self.channel.receive_header(ANSWER_LIMIT)?;
+        let header = self.channel.receive_header_for(session.id, ANSWER_LIMIT)?;
         if header.kind == Kind::Refused {
             return Err(self.channel.receive_refusal(header));
         }
@@ -404,12 +407,12 @@ impl Client {
             }
         }
         self.channel.send(Kind::Close, session.id, &[])?;
-        self.receive_nothing(Kind::Closed)
+        self.receive_nothing(Kind::Closed, session.id)
     }
 
     /// An answer without a body.
-    fn receive_nothing(&mut self, due: Kind) -> Result<(), WireError> {
-        match self.channel.receive_header(ANSWER_LIMIT)? {
+    fn receive_nothing(&mut self, due: Kind, session: u32) -> Result<(), WireError> {
+        match self.channel.receive_header_for(session, ANSWER_LIMIT)? {
             header if header.kind == due && header.length == 0 => Ok(()),
             header if header.kind == Kind::Refused => Err(self.channel.receive_refusal(header)),
             header => Err(self.channel.garbled(format!("{header:?} where {due:?} was due"))),

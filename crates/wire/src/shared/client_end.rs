@@ -1,6 +1,5 @@
 //! The client's side of shared memory: maps what the server offers, posts requests, waits for answers.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,8 +24,6 @@ pub(crate) struct ClientEnd {
     posted: u32,
     /// The number of the last one that was waited for.
     received: u32,
-    /// Refusals of requests that are not waited for yet, which stood on the stream before a wake-up.
-    refusals: VecDeque<WireError>,
     spinner: Spinner,
     /// When the last answer was received.
     received_at: Option<Instant>,
@@ -64,7 +61,6 @@ impl ClientEnd {
             exchange: Exchange::new(exchange, slots),
             posted: 0,
             received: 0,
-            refusals: VecDeque::new(),
             spinner: Spinner::of_client(),
             received_at: None,
         };
@@ -100,11 +96,16 @@ impl ClientEnd {
             if self.spinner.wait(|| exchange.answer_to(number, slot).is_some()) {
                 break;
             }
+            // It was read while another answer was waited for, and nobody wakes this side for it.
+            if let Some(refusal) = channel.kept_refusal(session) {
+                self.spinner.ready();
+                return Err(refusal);
+            }
             exchange.client_falls_asleep();
             if exchange.answer_to(number, slot).is_some() {
                 // A frame that is under way is taken off the stream, or they would fill it in the end.
                 if exchange.client_wakes() {
-                    self.receive_wake(session, channel)?;
+                    Self::receive_wake(session, channel)?;
                 }
                 break;
             }
@@ -112,14 +113,21 @@ impl ClientEnd {
             let is_wake_due = exchange.client_wakes();
             match header.kind {
                 Kind::Wake if header.length == 0 => {}
-                Kind::Refused if header.session == session => {
-                    let refusal = channel.receive_refusal(header);
+                // The server hangs up.
+                Kind::Refused if header.session == 0 => return Err(channel.receive_refusal(header)),
+                Kind::Refused => {
+                    // This one's, or another session's, whose turn comes later.
+                    channel.keep_refusal(header)?;
                     if is_wake_due {
-                        // A later request has been answered meanwhile.
-                        self.receive_wake(session, channel)?;
+                        // Something later has been answered meanwhile.
+                        Self::receive_wake(session, channel)?;
                     }
-                    self.spinner.ready();
-                    return Err(refusal);
+                    if header.session == session
+                        && let Some(refusal) = channel.kept_refusal(session)
+                    {
+                        self.spinner.ready();
+                        return Err(refusal);
+                    }
                 }
                 _ => return Err(channel.garbled(format!("{header:?} where a wake-up was due"))),
             }
@@ -130,11 +138,11 @@ impl ClientEnd {
         if self.exchange.answer_to(number, slot) != Some(AnswerKind::Frame) {
             return Ok(());
         }
-        if let Some(refusal) = self.refusals.pop_front() {
+        if let Some(refusal) = channel.kept_refusal(session) {
             return Err(refusal);
         }
-        let header = channel.receive_header(ANSWER_LIMIT)?;
-        if header.kind != Kind::Refused || header.session != session {
+        let header = channel.receive_header_for(session, ANSWER_LIMIT)?;
+        if header.kind != Kind::Refused {
             return Err(channel.garbled(format!("{header:?} where a refusal was due")));
         }
         Err(channel.receive_refusal(header))
@@ -142,17 +150,13 @@ impl ClientEnd {
 
     /// Reads the frame that wakes this side, which is certainly under way, perhaps behind refusals of requests that are
     /// waited for later.
-    fn receive_wake(&mut self, session: u32, channel: &mut Channel) -> Result<(), WireError> {
+    fn receive_wake(session: u32, channel: &mut Channel) -> Result<(), WireError> {
         loop {
             let header = channel.receive_header(ANSWER_LIMIT)?;
             match header.kind {
                 Kind::Wake if header.session == session && header.length == 0 => return Ok(()),
-                Kind::Refused
-                    if header.session == session && self.refusals.len() < self.exchange.slots().len() =>
-                {
-                    let refusal = channel.receive_refusal(header);
-                    self.refusals.push_back(refusal);
-                }
+                Kind::Refused if header.session == 0 => return Err(channel.receive_refusal(header)),
+                Kind::Refused => channel.keep_refusal(header)?,
                 _ => return Err(channel.garbled(format!("{header:?} where a wake-up was due"))),
             }
         }
