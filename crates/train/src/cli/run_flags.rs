@@ -89,7 +89,7 @@ pub struct RunFlags {
     #[arg(long, value_name = "DEVICE", value_parser = ["auto", "cpu", "cuda", "mps"])]
     device: Option<String>,
 
-    /// Threads of the learner, at most [default: as many as pay, up to the cores]
+    /// Threads of the learner, at most [default: as many as are measured to pay, up to the cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
