@@ -54,7 +54,9 @@ pub fn orthogonal(
                 free(vector, others, stride);
             }
             let norm = vector.iter().map(|a| a * a).sum::<f64>().sqrt();
-            vector.iter_mut().for_each(|a| *a /= norm);
+            for a in vector.iter_mut() {
+                *a /= norm;
+            }
         }
     }
     let entry = |row: usize, column: usize| {

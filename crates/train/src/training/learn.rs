@@ -136,14 +136,7 @@ fn learn(mut config: Config, place: Place, claim: Option<File>, flags: &RunFlags
     let ended = journal.finish();
     let go_on = format!("train {} --resume {}", config.algorithm.name(), run.display());
     if let (Some(code), Err(_)) = (stop.exit_code(), &outcome) {
-        if !journal.has_begun() {
-            cli::say("train: interrupted before anything was learnt");
-            return Ok(Exit::Code(code));
-        }
-        cli::say(&format!(
-            "train: interrupted; what was learnt is in {} (go on with `{go_on}`)",
-            journal.latest_path().display()
-        ));
+        cli::say(&interrupted(&journal, &go_on));
         return Ok(Exit::Code(code));
     }
     let ended = match (outcome, ended) {
@@ -190,6 +183,15 @@ fn learn(mut config: Config, place: Place, claim: Option<File>, flags: &RunFlags
         path.display()
     ));
     Ok(Exit::Failed)
+}
+
+/// What is told of a run that a signal ended while it learnt.
+fn interrupted(journal: &Journal<'_>, go_on: &str) -> String {
+    if !journal.has_begun() {
+        return "train: interrupted before anything was learnt".into();
+    }
+    let path = journal.latest_path();
+    format!("train: interrupted; what was learnt is in {} (go on with `{go_on}`)", path.display())
 }
 
 /// Writes what the run has to show into its directory; gives its page.
