@@ -19,6 +19,7 @@ import pathlib
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -160,9 +161,7 @@ def measure(ours, python, there, counts, rounds):
     candidates["bare libtorch calls", 1] = lambda: ours.bare(INPUTS, "64,64", 8192, 4, "libtorch")
     candidates["bare networks of its own", 1] = lambda: ours.bare(INPUTS, "64,64", 8192, 4)
     rates = {candidate: [] for candidate in candidates}
-    for _ in range(rounds):
-        for candidate, once in candidates.items():
-            rates[candidate].append(once())
+    measure_in_turn(candidates, rounds, rates)
     wide = {
         ("train ppo, first users' sizes", 1): ours.first_users,
         ("bare libtorch calls, first users' sizes", 1): lambda: ours.bare(
@@ -170,10 +169,16 @@ def measure(ours, python, there, counts, rounds):
         ),
     }
     rates.update({candidate: [] for candidate in wide})
-    for _ in range(min(rounds, 3)):
-        for candidate, once in wide.items():
-            rates[candidate].append(once())
+    measure_in_turn(wide, min(rounds, 3), rates)
     return rates
+
+
+def measure_in_turn(candidates, rounds, rates):
+    """One measurement of each candidate a round; says which, since all of it takes a quarter of an hour."""
+    for number in range(rounds):
+        for (name, threads), once in candidates.items():
+            print(f"round {number + 1} of {rounds}: {name}, threads {threads}", file=sys.stderr, flush=True)
+            rates[name, threads].append(once())
 
 
 def report(rates, seconds, counts, missing, output):
