@@ -128,7 +128,9 @@ fn a_refused_part_leaves_the_session_as_it_was() {
     }
     assert_eq!(session.slab().bytes(), before);
     let mut other = Session::open(&served, &open).unwrap();
-    [[0, 1], [2, 3], [3, 4]].iter().for_each(|some| other.reset(0, &ids(some)).unwrap());
+    for some in [[0, 1], [2, 3], [3, 4]] {
+        other.reset(0, &ids(&some)).unwrap();
+    }
     for session in [&mut session, &mut other] {
         session.step(0, &request(&[0, 3], &[2, 0])).unwrap();
     }
