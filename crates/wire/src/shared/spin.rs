@@ -4,7 +4,7 @@
 //! one core only.
 //!
 //! How long it takes is best told by the other side, which knows when it began: whoever waits counts wake-ups too, its
-//! own and the other's, so that both could sleep for ever although each is fast.
+//! own and the other's, so that both could sleep at every step although each is fast.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
@@ -40,7 +40,7 @@ pub(crate) struct Spinner {
 }
 
 impl Spinner {
-    /// One that looks through waits of up to 150 µs.
+    /// One that looks through waits of up to [`MAX_MEAN`].
     pub(crate) fn new() -> Self {
         Self::up_to(max_mean(MAX_MEAN, cores()), LOOKS)
     }
@@ -73,12 +73,12 @@ impl Spinner {
         }
         let begun = *self.begun.get_or_insert_with(Instant::now);
         let max_mean = self.max_mean.as_secs_f64();
-        let is_long = self.mean_seconds > max_mean;
-        if is_long && self.is_told {
-            return false;
-        }
-        let is_trial = is_long;
+        let is_trial = self.mean_seconds > max_mean;
         if is_trial {
+            // A sleeper is told the truth too, and needs no trial.
+            if self.is_told {
+                return false;
+            }
             self.n_slept += 1;
             if self.n_slept < TRIAL {
                 return false;
@@ -89,7 +89,7 @@ impl Spinner {
         let usual = if self.is_told { max_mean } else { 2.0 * self.mean_seconds };
         let limit = if is_trial { max_mean } else { usual.max(max_mean / 4.0) };
         let limit = Duration::from_secs_f64(limit);
-        // One core, or none to spare.
+        // There is one core only.
         if limit.is_zero() {
             return false;
         }
