@@ -132,12 +132,10 @@ impl Exchange {
     }
 
     /// Client: writes a request, [`Slots::request_bytes`] in all, one part after the other.
-    pub(crate) fn write_request(&self, slot: usize, parts: [&[u8]; 2]) {
+    pub(crate) fn write_request(&mut self, slot: usize, parts: [&[u8]; 2]) {
         let at = self.slots.request_at(slot);
-        for (i, value) in parts.into_iter().flat_map(|part| part.chunks_exact(4)).enumerate() {
-            let value = u32::from_ne_bytes([value[0], value[1], value[2], value[3]]);
-            self.mapping.word(at + 4 * i).store(value, Ordering::Relaxed);
-        }
+        self.mapping.copy_in(at, parts[0]);
+        self.mapping.copy_in(at + parts[0].len(), parts[1]);
     }
 
     /// Server: a request, copied before anything looks at it.

@@ -1,5 +1,8 @@
-//! Mapped memory. What the other process may write is seen as atomics alone; only memory that nobody else may
-//! write is ever a plain slice.
+//! Mapped memory. The words by which both sides tell each other whose turn it is are atomics. What lies beside them is
+//! copied as a whole, and only by whose turn it is: the counters, stored and loaded in sequentially consistent order, put
+//! one side's copy before the other's. Against a side that does not keep to the protocol: it is another program, and like a
+//! device it can choose which bytes are copied, at any moment. So no reference is ever made to memory that it may write,
+//! and everything is looked at in the copy alone. Only memory that nobody else may write is ever a plain slice.
 
 use std::ffi::c_void;
 use std::io;
@@ -7,7 +10,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::os::fd::AsFd;
 use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU32;
 
 use rustix::mm::{MapFlags, ProtFlags};
 
@@ -18,9 +21,10 @@ use crate::observations::Observations;
 pub(crate) struct Mapping {
     start: NonNull<c_void>,
     bytes: usize,
+    is_writable: bool,
 }
 
-// SAFETY: a mapping is not tied to the thread that made it, and all access through a shared reference is atomic.
+// SAFETY: a mapping is not tied to the thread that made it, and all access through a shared reference is atomic or reads.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -46,7 +50,7 @@ impl Mapping {
         // SAFETY: a new mapping at a place of the kernel's choice aliases nothing of this process.
         let start = unsafe { rustix::mm::mmap(null_mut(), bytes, access, MapFlags::SHARED, memory, 0) }?;
         let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, bytes })
+        Ok(Self { start, bytes, is_writable: access.contains(ProtFlags::WRITE) })
     }
 
     /// The word at byte `at`, a multiple of 4.
@@ -57,16 +61,33 @@ impl Mapping {
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().byte_add(at).cast()) }
     }
 
-    /// Copies what stands from byte `at` on, a multiple of 8, into `out`. The other side may be writing it: every
-    /// word is one that stood there, but they need not be of one moment.
+    /// Copies what stands from byte `at` on, a multiple of 8, into `out`. If the other side writes there out of its
+    /// turn, it is some of its bits.
     pub(crate) fn copy_out(&self, at: usize, out: &mut [u64]) {
         assert!(at.is_multiple_of(8) && at + size_of_val(out) <= self.bytes, "{at} of {} bytes", self.bytes);
-        // SAFETY: in bounds and aligned as above, and atomics may be written by others.
-        let words = unsafe {
-            std::slice::from_raw_parts(self.start.as_ptr().byte_add(at).cast::<AtomicU64>(), out.len())
-        };
-        for (to, word) in out.iter_mut().zip(words) {
-            *to = word.load(Ordering::Relaxed);
+        // SAFETY: readable, in bounds of a mapping that lives as long as `self`; `out` is exclusively ours and so lies
+        // elsewhere. What the other side may write meanwhile is discussed at the top.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                self.start.as_ptr().byte_add(at).cast(),
+                out.as_mut_ptr(),
+                out.len(),
+            );
+        }
+    }
+
+    /// Copies `bytes` to byte `at` of a mapping that may be written.
+    pub(crate) fn copy_in(&mut self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= self.bytes, "{at} of {} bytes", self.bytes);
+        assert!(self.is_writable, "a mapping that is only to be read");
+        // SAFETY: in bounds of a mapping that is borrowed exclusively and writable; `bytes` are of this
+        // process's own memory.
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.start.as_ptr().byte_add(at).cast(),
+                bytes.len(),
+            );
         }
     }
 }
@@ -140,12 +161,13 @@ impl DerefMut for OwnWords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn two_mappings_of_a_file_see_the_same_bytes() {
         let file = tempfile::tempfile().unwrap();
         file.set_len(4096).unwrap();
-        let (one, other) =
+        let (mut one, other) =
             (Mapping::read_write(&file, 4096).unwrap(), Mapping::read_only(&file, 4096).unwrap());
         one.word(8).store(7, Ordering::Release);
         one.word(12).store(1, Ordering::Release);
@@ -153,6 +175,9 @@ mod tests {
         let mut out = [0; 2];
         other.copy_out(8, &mut out);
         assert_eq!(out, [7 | 1 << 32, 0]);
+        one.copy_in(10, &[2, 0, 3]);
+        other.copy_out(8, &mut out);
+        assert_eq!(out, [7 | 2 << 16 | 3 << 32, 0]);
         assert!(Mapping::read_only(&file, 4097).is_err(), "more than there is");
     }
 

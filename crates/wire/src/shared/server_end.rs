@@ -303,7 +303,7 @@ mod tests {
         let slots = Slots::of(&Open { batch: 2, ..Open::training(6, 1) }, 1);
         let (_, mut descriptors) = server.offer(1, slots, 128);
         let mapping = Mapping::read_write(descriptors.remove(0), slots.exchange_bytes()).unwrap();
-        let client = Exchange::new(mapping, slots);
+        let mut client = Exchange::new(mapping, slots);
         assert_eq!(server.mapped(1, true).unwrap().len(), 3);
         let mut body = [0; 2];
         let mut taken = |server: &mut ServerEnd| {
