@@ -155,7 +155,8 @@ fn a_high_below_the_low_is_a_bad_row() {
 fn bars_of_an_evening_are_known_when_they_end_and_longer_ones_than_a_day_are_refused() {
     let place = Place::new();
     let hours = |day: u32, hours: std::ops::Range<u32>| -> String {
-        hours.map(|hour| format!("2024-01-{day:02} {hour:02}:00:00+05:30,5,5,5,5,1\n")).collect()
+        let rows = hours.map(|hour| format!("2024-01-{day:02} {hour:02}:00:00+05:30,5,5,5,5,1\n"));
+        rows.collect::<Vec<_>>().concat()
     };
     let csv = |text: &str| place.write("A.csv", &format!("{HEADER}\n{text}"));
     let known = |text: &str| {
@@ -175,7 +176,8 @@ fn bars_of_an_evening_are_known_when_they_end_and_longer_ones_than_a_day_are_ref
     assert_eq!(known(&days)[6], "2024-01-01 10:00");
     assert_eq!(known(&format!("{days}{}", hours(13, 18..20)))[6], "2024-01-01 10:00");
 
-    let weeks: String = (0..6).map(|week| format!("2024-01-{:02},5,5,5,5,1\n", 1 + 5 * week)).collect();
+    let weeks = (0..6).map(|week| format!("2024-01-{:02},5,5,5,5,1\n", 1 + 5 * week));
+    let weeks = weeks.collect::<Vec<_>>().concat();
     let line = Run::new("featgen").args(["check", &csv(&weeks)]).fails(1);
     assert!(line.contains("bars of 5 days") && line.contains("give daily bars"), "{line}");
 }

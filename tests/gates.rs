@@ -137,7 +137,9 @@ impl Ou {
                     let target = targets[i][q];
                     let change = (target - positions[q]).abs();
                     gain += mass * (target * (self.rho - 1.0) * self.grid[i] - self.cost * change);
-                    shares(target).into_iter().for_each(|(to, share)| moved[i][to] += share * mass);
+                    for (to, share) in shares(target) {
+                        moved[i][to] += share * mass;
+                    }
                 }
             }
             let mut next = vec![vec![0.0_f64; m]; n];

@@ -78,13 +78,13 @@ fn multiply_with(
     left: Left<'_>,
     right: (&[f32], usize),
     start: Start<'_>,
-    out: (&mut [f32], usize),
+    (out, out_stride): (&mut [f32], usize),
 ) {
     let Size { rows, depth, width } = size;
     if rows == 0 || width == 0 {
         return;
     }
-    assert!(out.0.len() >= (rows - 1) * out.1 + width, "the result fits");
+    assert!(out.len() >= (rows - 1) * out_stride + width, "the result fits");
     if depth > 0 {
         assert!(
             left.values.len() > (rows - 1) * left.row + (depth - 1) * left.column,
@@ -98,7 +98,7 @@ fn multiply_with(
             assert!(row.len() >= width, "the row is whole");
             (row.as_ptr(), Step { row: 0, column: 1 })
         }
-        Start::There => (out.0.as_ptr(), Step { row: out.1, column: 1 }),
+        Start::There => (out.as_ptr(), Step { row: out_stride, column: 1 }),
     };
     let place = Place {
         left: left.values.as_ptr(),
@@ -107,8 +107,8 @@ fn multiply_with(
         right_stride: right.1,
         start,
         start_stride,
-        out: out.0.as_mut_ptr(),
-        out_stride: out.1,
+        out: out.as_mut_ptr(),
+        out_stride,
     };
     // SAFETY: vectors are only ever those of this processor, and every index was just checked.
     unsafe { product_with(vectors, size, place) }
