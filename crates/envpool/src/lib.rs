@@ -9,7 +9,7 @@
 //! - [`session`]: one batch of environments and its slabs, which [`fill`] fills. Below it: what a client may ask for,
 //!   each request (reset, step), and going back to a [`snapshot`], its whole state in bytes.
 //! - [`client`]: one client's conversation: requests in, answers out, whatever carries them.  [`watch`]: the
-//!   threads that stay awake for it.
+//!   threads that stay awake for it; [`cores`]: the cores that they keep to.
 //! - [`stdio`], [`socket`]: the two carriers; [`stop`]: the end on a signal; [`clock`]: what steps are timed by.
 //! - [`describe`]: the specification for people; [`ping`]: whether a server serves; [`log`]: what it says meanwhile.
 //! - [`bench`]: how fast steps reach another process.
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod cores;
 pub mod describe;
 pub mod fill;
 pub mod load;

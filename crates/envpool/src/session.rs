@@ -12,13 +12,13 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use trading_env::{AnyBatch, Autoreset, EpisodeStatistics, TraceRow};
+use trading_env::{AnyBatch, Autoreset, EpisodeStatistics, Host, TraceRow};
 use wire::message::{Opened, Refusal};
 use wire::slab::SharedWords;
 use wire::{Open, Slab, SlabLayout};
 
-use crate::clock;
 use crate::served::Served;
+use crate::{clock, cores};
 use allowed::{check_memory, check_size};
 
 /// One session of a client.
@@ -62,7 +62,8 @@ impl Session {
         };
         check_memory(&SlabLayout::of(open, &opened), open)?;
         let mut batch = served.environment(open)?.batch(n_envs, open.seed, autoreset);
-        batch.time_by(clock::nanoseconds);
+        cores::prepare();
+        batch.spread_by(Host { clock: clock::nanoseconds, spreads: cores::keep_while_spread });
         Ok(Self {
             batch,
             open: open.clone(),

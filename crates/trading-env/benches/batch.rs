@@ -98,6 +98,25 @@ fn measure_all<E: Environment>(
     }
 }
 
+/// Numbers that begin with a cache line, as those of a server do.
+struct Lines {
+    numbers: Vec<f32>,
+    first: usize,
+    len: usize,
+}
+
+impl Lines {
+    fn zeros(len: usize) -> Self {
+        let numbers = vec![0.0; len + 16];
+        let first = numbers.as_ptr().align_offset(64);
+        Self { numbers, first, len }
+    }
+
+    fn get(&mut self) -> &mut [f32] {
+        &mut self.numbers[self.first..][..self.len]
+    }
+}
+
 /// A batch that is stepped on and on.
 struct Stepped<E: Environment> {
     batch: Batch<E>,
@@ -105,7 +124,7 @@ struct Stepped<E: Environment> {
     hold: usize,
     n_steps: usize,
     choices: Vec<i32>,
-    observations: Vec<f32>,
+    observations: Lines,
     finals: Vec<f32>,
     rewards: Vec<f32>,
     flags: [Vec<u8>; 3],
@@ -121,7 +140,7 @@ impl<E: Environment> Stepped<E> {
             hold: numbers("hold", "50")[0],
             n_steps: 0,
             choices: vec![0; n_envs],
-            observations: vec![0.0; n_envs * observation_len],
+            observations: Lines::zeros(n_envs * observation_len),
             finals: vec![0.0; n_envs * observation_len],
             rewards: vec![0.0; n_envs],
             flags: [(); 3].map(|()| vec![0; n_envs]),
@@ -139,7 +158,7 @@ impl<E: Environment> Stepped<E> {
             }
             let [terminated, truncated, finished] = &mut self.flags;
             let outputs = Outputs {
-                observations: &mut self.observations,
+                observations: self.observations.get(),
                 rewards: &mut self.rewards,
                 terminated,
                 truncated,
@@ -158,18 +177,19 @@ impl<E: Environment> Stepped<E> {
 /// Copying as many rows of the same length out of a table of the same size, each environment's next row after
 /// the one before, as any step must at least.
 struct Gather {
-    table: Vec<f32>,
+    table: Lines,
     row_len: usize,
     rows: Vec<usize>,
-    batch: Vec<f32>,
+    batch: Lines,
 }
 
 impl Gather {
     fn new(n_rows: usize, n_envs: usize, row_len: usize) -> Self {
-        let table = (0..n_rows * row_len).map(|i| i as f32).collect();
+        let mut table = Lines::zeros(n_rows * row_len);
+        table.get().iter_mut().enumerate().for_each(|(i, number)| *number = i as f32);
         // Spread like random starts are.
         let rows = (0..n_envs).map(|env| env.wrapping_mul(0x9E37_79B9_7F4A_7C15) % n_rows).collect();
-        Self { table, row_len, rows, batch: vec![0.0; n_envs * row_len] }
+        Self { table, row_len, rows, batch: Lines::zeros(n_envs * row_len) }
     }
 
     fn nanoseconds(&mut self, span: Duration) -> f64 {
@@ -179,14 +199,15 @@ impl Gather {
 
     fn run<const LEN: usize>(&mut self, span: Duration) -> f64 {
         assert_eq!(self.row_len, LEN);
-        let n_rows = self.table.len() / LEN;
+        let (table, batch) = (self.table.get(), self.batch.get());
+        let n_rows = table.len() / LEN;
         let (begun, mut n_steps) = (Instant::now(), 0);
         while begun.elapsed() < span {
-            for (to, row) in self.batch.chunks_exact_mut(LEN).zip(&mut self.rows) {
+            for (to, row) in batch.chunks_exact_mut(LEN).zip(&mut self.rows) {
                 *row = if *row + 1 == n_rows { 0 } else { *row + 1 };
-                to.copy_from_slice(&self.table[*row * LEN..][..LEN]);
+                to.copy_from_slice(&table[*row * LEN..][..LEN]);
             }
-            std::hint::black_box(&mut self.batch);
+            std::hint::black_box(&mut *batch);
             n_steps += self.rows.len();
         }
         begun.elapsed().as_secs_f64() * 1e9 / n_steps as f64

@@ -1,7 +1,7 @@
 //! One type for a batch of any environment, chosen once at its opening: the inner loops stay those of the
 //! environment's own type.
 
-use crate::batch::{Actions, Autoreset, Batch, Outputs};
+use crate::batch::{Actions, Autoreset, Batch, Host, Outputs};
 use crate::cartpole::CartPole;
 use crate::environment::{ActionSpace, Environment};
 use crate::error::{ActionError, EnvError};
@@ -116,9 +116,9 @@ impl AnyBatch {
         for_any!(Self, self, batch => batch.reset(mask, observations));
     }
 
-    /// See [`Batch::time_by`].
-    pub fn time_by(&mut self, clock: fn() -> u64) {
-        for_any!(Self, self, batch => batch.time_by(clock));
+    /// See [`Batch::spread_by`].
+    pub fn spread_by(&mut self, host: Host) {
+        for_any!(Self, self, batch => batch.spread_by(host));
     }
 
     /// See [`Batch::was_spread`].

@@ -7,6 +7,7 @@
 //! # Layout
 //! - [`actions`], [`outputs`]: what goes into a step and what comes out of it.
 //! - [`chosen`]: all environments, or those that a list names.
+//! - [`tally`]: how far environments have come.
 //! - [`step`]: the step itself, over threads.
 //! - [`spread`]: whether threads are worth it.
 //! - [`saved`]: the batch as a snapshot.
@@ -17,17 +18,19 @@ mod outputs;
 mod saved;
 mod spread;
 mod step;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use actions::Actions;
 pub use outputs::Outputs;
 
-use crate::environment::{ActionSpace, Environment, EpisodeKey};
+use crate::environment::{ActionSpace, BLOCK_LEN, Environment, EpisodeKey, States};
 use crate::error::ActionError;
 use chosen::{All, Chosen, Listed, check_listed};
 use spread::{MIN_ENVS_PER_TASK, Spread, TASKS_PER_THREAD};
 use step::{Run, Stepper};
+use tally::{Tallies, Tally};
 
 /// What happens to an environment whose episode has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,15 @@ pub enum Autoreset {
     Disabled,
 }
 
+/// The machine that steps run on, as far as a batch asks for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Host {
+    /// Tells nanoseconds.
+    pub clock: fn() -> u64,
+    /// Is told, in the thread that steps, that the steps from here on are spread over the pool, or no longer.
+    pub spreads: fn(bool),
+}
+
 /// Many states of one environment.
 #[derive(Debug)]
 pub struct Batch<E: Environment> {
@@ -51,19 +63,11 @@ pub struct Batch<E: Environment> {
     seed: u64,
     action_space: ActionSpace,
     observation_len: usize,
-    states: Vec<E::State>,
-    tallies: Vec<Tally>,
+    n_envs: usize,
+    /// Those of the last block's lanes that are not in use are nobody's.
+    states: Vec<E::States>,
+    tallies: Vec<Tallies>,
     spread: Spread,
-}
-
-/// How far one environment has come.
-#[derive(Debug, Clone, Copy)]
-struct Tally {
-    episode: u64,
-    return_sum: f64,
-    length: u32,
-    /// How the episode ended, where it did and was not reset.
-    ended: Option<(bool, bool)>,
 }
 
 impl<E: Environment> Batch<E> {
@@ -72,15 +76,15 @@ impl<E: Environment> Batch<E> {
         let action_space = environment.action_space();
         let observation_len = environment.observation_len();
         let key = |env| EpisodeKey { seed, env: env as u64, episode: 0 };
-        let states = (0..n_envs).map(|env| environment.reset(key(env))).collect();
-        let tallies = vec![Tally::start(0); n_envs];
+        let states = blocks(n_envs, |first| E::States::from_fn(|lane| environment.reset(key(first + lane))));
+        let tallies = blocks(n_envs, |_| Tallies::from_fn(|_| Tally::start(0)));
         let spread = Spread::new();
-        Self { environment, autoreset, seed, action_space, observation_len, states, tallies, spread }
+        Self { environment, autoreset, seed, action_space, observation_len, n_envs, states, tallies, spread }
     }
 
     /// How many environments there are.
     pub fn n_envs(&self) -> usize {
-        self.states.len()
+        self.n_envs
     }
 
     /// What every random draw is keyed with.
@@ -120,9 +124,8 @@ impl<E: Environment> Batch<E> {
 
     /// Writes what every agent sees now.
     pub fn observe(&self, observations: &mut [f32]) {
-        let rows = observations.chunks_exact_mut(self.observation_len);
-        for (state, row) in self.states.iter().zip(rows) {
-            self.environment.observe(state, row);
+        for (env, row) in (0..self.n_envs).zip(observations.chunks_exact_mut(self.observation_len)) {
+            self.observe_one(env, row);
         }
     }
 
@@ -148,15 +151,15 @@ impl<E: Environment> Batch<E> {
         check_listed(envs, self.n_envs())?;
         assert_eq!(observations.len(), envs.len() * self.observation_len, "observations");
         for (&env, row) in envs.iter().zip(observations.chunks_exact_mut(self.observation_len)) {
-            self.environment.observe(&self.states[env as usize], row);
+            self.observe_one(env as usize, row);
         }
         Ok(())
     }
 
-    /// Lets `clock`, which tells nanoseconds, decide whether steps are spread over the rayon pool that they run in:
-    /// both ways are timed, and the faster one is kept. Without it, it is decided by what a step usually takes.
-    pub fn time_by(&mut self, clock: fn() -> u64) {
-        self.spread.clock = Some(clock);
+    /// Lets `host` decide whether steps are spread over the rayon pool that they run in: both ways are timed, and the
+    /// faster one is kept. Without it, it is decided by what a step usually takes.
+    pub fn spread_by(&mut self, host: Host) {
+        self.spread.host = Some(host);
     }
 
     /// Whether the last step was spread over the rayon pool.
@@ -208,12 +211,18 @@ impl<E: Environment> Batch<E> {
         outputs.assert_lengths(n_chosen, self.observation_len);
         let n_threads = rayon::current_num_threads();
         let plan = self.spread.plan(n_chosen, self.observation_len, n_threads);
-        let clock = self.spread.clock.filter(|_| plan.is_timed);
+        if let Some(host) = self.spread.host
+            && plan.is_parallel != self.spread.was_parallel
+        {
+            (host.spreads)(plan.is_parallel);
+        }
+        let clock = self.spread.host.filter(|_| plan.is_timed).map(|host| host.clock);
         let begun = clock.map_or(0, |clock| clock());
         let envs_per_task = if plan.is_parallel {
-            n_chosen.div_ceil(TASKS_PER_THREAD * n_threads).max(MIN_ENVS_PER_TASK)
+            let share = n_chosen.div_ceil(TASKS_PER_THREAD * n_threads);
+            share.max(MIN_ENVS_PER_TASK).next_multiple_of(BLOCK_LEN)
         } else {
-            n_chosen
+            n_chosen.max(1)
         };
         let stepper = Stepper {
             environment: &self.environment,
@@ -222,24 +231,31 @@ impl<E: Environment> Batch<E> {
             observation_len: self.observation_len,
             action_len: self.action_space.len(),
         };
-        let run = Run { first_env: 0, states: &mut self.states, tallies: &mut self.tallies };
+        let run = Run { first_block: 0, states: &mut self.states, tallies: &mut self.tallies };
         stepper.step_split(chosen, run, actions, outputs, envs_per_task);
         self.spread.took(n_chosen, plan, clock.map_or(0, |clock| clock().saturating_sub(begun)));
     }
 
+    fn observe_one(&self, env: usize, out: &mut [f32]) {
+        let states = &self.states[env / BLOCK_LEN];
+        states.with(env % BLOCK_LEN, |state| self.environment.observe(state, out));
+    }
+
     /// A new episode, where the one before was begun.
     fn restart(&mut self, env: usize) {
-        let tally = &mut self.tallies[env];
+        let (block_idx, lane) = (env / BLOCK_LEN, env % BLOCK_LEN);
+        let tally = self.tallies[block_idx].get(lane);
         if tally.length > 0 {
-            *tally = Tally::start(tally.episode + 1);
-            let key = EpisodeKey { seed: self.seed, env: env as u64, episode: tally.episode };
-            self.environment.restart(&mut self.states[env], key);
+            let episode = tally.episode + 1;
+            self.tallies[block_idx].set(lane, Tally::start(episode));
+            let key = EpisodeKey { seed: self.seed, env: env as u64, episode };
+            let environment = &self.environment;
+            self.states[block_idx].with_mut(lane, |state| environment.restart(state, key));
         }
     }
 }
 
-impl Tally {
-    fn start(episode: u64) -> Self {
-        Self { episode, return_sum: 0.0, length: 0, ended: None }
-    }
+/// As many blocks as `n_envs` environments take; `block` makes that which begins with an environment.
+fn blocks<T>(n_envs: usize, block: impl FnMut(usize) -> T) -> Vec<T> {
+    (0..n_envs).step_by(BLOCK_LEN).map(block).collect()
 }

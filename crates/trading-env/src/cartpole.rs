@@ -3,7 +3,7 @@
 //! The physics are those of Barto, Sutton and Anderson (1983) as Gymnasium integrates them (explicit Euler,
 //! double precision); sine and cosine come from `libm`, so that every operating system gives the same bits.
 
-use crate::environment::{Action, ActionSpace, Environment, EpisodeKey, Transition};
+use crate::environment::{Action, ActionSpace, BLOCK_LEN, Environment, EpisodeKey, Transition};
 use crate::snapshot::{Progress, Reader, Writer};
 
 const GRAVITY: f64 = 9.8;
@@ -33,6 +33,7 @@ pub struct State {
 
 impl Environment for CartPole {
     type State = State;
+    type States = [State; BLOCK_LEN];
 
     fn name(&self) -> String {
         "cartpole".into()

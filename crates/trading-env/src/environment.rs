@@ -3,10 +3,17 @@
 //! An environment holds what all of its episodes share and never changes; a state holds what one running
 //! episode remembers. So one environment serves any number of states from any number of threads, with
 //! nothing locked.
+//!
+//! # Layout
+//! - [`block`]: environments that stand side by side and are stepped together.
+
+mod block;
+
+pub(crate) use block::step_each;
+pub use block::{BLOCK_LEN, Block, BlockOutputs, Lanes, States};
 
 use random::{Purpose, Stream};
 
-use crate::batch::Actions;
 use crate::costs::Costs;
 use crate::snapshot::{Progress, Reader, Writer};
 
@@ -173,40 +180,12 @@ pub struct TraceRow {
     pub costs: Costs,
 }
 
-/// States that are stepped together, by one thread.
-#[derive(Debug)]
-pub struct Block<'a> {
-    /// Where among the states those of the block are: ascending, at most [`BLOCK_LEN`].
-    pub places: &'a [u32],
-    /// Where those are that are stepped soon after, whose rows may be asked of memory in the meantime.
-    pub upcoming: &'a [u32],
-    /// One action a state of the block.
-    pub actions: Actions<'a>,
-    /// How many numbers an action has.
-    pub action_len: usize,
-}
-
-/// Where the steps of a block write: one entry, or one row, a state of the block.
-#[derive(Debug)]
-pub struct BlockOutputs<'a> {
-    /// The rewards.
-    pub rewards: &'a mut [f64],
-    /// 1 where the rules ended the episode.
-    pub terminated: &'a mut [u8],
-    /// 1 where a limit cut it.
-    pub truncated: &'a mut [u8],
-    /// What the agents see after the step, before any reset.
-    pub observations: &'a mut [f32],
-}
-
-/// The most states of a block. A few dozen are enough for memory to have answered before it is needed, and few
-/// enough for what is worked out of them on the way to stay in the first cache.
-pub const BLOCK_LEN: usize = 32;
-
 /// The rules of one kind of environment.
 pub trait Environment: Send + Sync {
     /// What one running episode remembers.
-    type State: Clone + Send + Sync;
+    type State;
+    /// What the running episodes of a block remember: an array of states, if nothing is gained by another order.
+    type States: States<State = Self::State>;
 
     /// Its name on the command line.
     fn name(&self) -> String;
@@ -229,10 +208,15 @@ pub trait Environment: Send + Sync {
         (self.step(state, action), TraceRow::default())
     }
     /// Asks memory for what the next step of these states will read.
-    fn prefetch(&self, _states: &[Self::State], _places: &[u32]) {}
-    /// Plays one step of each state of a block and shows what it led to. An environment overrides it to work on
+    fn prefetch(&self, _states: &Self::States) {}
+    /// Plays one step of some states of a block and shows what it led to. An environment overrides it to work on
     /// several states at once; the bits must be those of [`Environment::step`] and [`Environment::observe`].
-    fn step_block(&self, states: &mut [Self::State], block: &Block<'_>, out: &mut BlockOutputs<'_>) {
+    fn step_block(
+        &self,
+        states: &mut Self::States,
+        block: &Block<'_, Self::States>,
+        out: &mut BlockOutputs<'_>,
+    ) {
         step_each(self, states, block, out);
     }
     /// Writes what the agent sees into `out`, which has [`Environment::observation_len`] numbers.
@@ -250,22 +234,4 @@ pub trait Environment: Send + Sync {
     /// The state of the episode named by `key` after `progress`, as [`Environment::save`] wrote it; none if
     /// the bytes hold no state that could be stepped.
     fn load(&self, key: EpisodeKey, progress: Progress, input: &mut Reader<'_>) -> Option<Self::State>;
-}
-
-/// Plays a block one state after the other.
-pub(crate) fn step_each<E: Environment + ?Sized>(
-    environment: &E,
-    states: &mut [E::State],
-    block: &Block<'_>,
-    out: &mut BlockOutputs<'_>,
-) {
-    let rows = out.observations.chunks_exact_mut(environment.observation_len());
-    for (at, (&place, row)) in block.places.iter().zip(rows).enumerate() {
-        let state = &mut states[place as usize];
-        let Transition { reward, terminated, truncated } =
-            environment.step(state, block.actions.at(at, block.action_len));
-        (out.rewards[at], out.terminated[at], out.truncated[at]) =
-            (reward, terminated.into(), truncated.into());
-        environment.observe(state, row);
-    }
 }

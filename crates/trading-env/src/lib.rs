@@ -37,7 +37,7 @@ pub mod stock_trading_env2;
 pub mod testing;
 
 pub use any::{AnyBatch, AnyEnvironment};
-pub use batch::{Actions, Autoreset, Batch, Outputs};
+pub use batch::{Actions, Autoreset, Batch, Host, Outputs};
 pub use costs::{CostModel, Costs};
 pub use environment::{
     AccountSummary, Action, ActionSpace, Block, BlockOutputs, Environment, EpisodeKey, EpisodeStatistics,

@@ -10,7 +10,7 @@
 use random::{Position, Stream};
 
 use crate::EnvError;
-use crate::environment::{Action, ActionSpace, Environment, EpisodeKey, Transition};
+use crate::environment::{Action, ActionSpace, BLOCK_LEN, Environment, EpisodeKey, Transition};
 use crate::snapshot::{Progress, Reader, Writer};
 
 /// The environment.
@@ -77,6 +77,7 @@ impl OrnsteinUhlenbeck {
 
 impl Environment for OrnsteinUhlenbeck {
     type State = State;
+    type States = [State; BLOCK_LEN];
 
     fn name(&self) -> String {
         let actions = if self.any_position { ",actions=position" } else { "" };

@@ -14,12 +14,15 @@
 //!
 //! # Layout
 //! - [`block`]: a step of many states at once, under the rules that nearly everybody plays.
+//! - [`states`]: what running episodes remember.
 //! - [`rules`]: what an action means, when orders fill, what they cost; and whether that makes sense.
 mod block;
 mod rules;
+mod states;
 
 pub(crate) use rules::CAPITAL;
 pub use rules::{DIRECTION_THRESHOLD, FillAt, PortfolioRules, Targets};
+pub use states::{State, States};
 
 use std::sync::Arc;
 
@@ -35,6 +38,7 @@ use crate::reward::{EquityStep, Moments, Reward};
 use crate::rows::StepBar;
 use crate::snapshot::{Progress, Reader, Writer};
 use rules::EQUITY_FLOOR;
+use states::Seldom;
 
 /// What an observation says about the account, after the features.
 pub const ACCOUNT_NAMES: [&str; 5] =
@@ -67,32 +71,6 @@ pub struct Portfolio {
     /// The unit in which the observation shows results.
     result_unit: f64,
     observation_len: usize,
-}
-
-/// One running episode: what every step reads and writes, and nothing else, for thousands of them are to fit into
-/// a cache.
-#[derive(Debug, Clone, Default)]
-pub struct State {
-    symbol_idx: u32,
-    /// The row whose close was seen last, among those of all symbols.
-    row: u32,
-    /// The row that the last step ends with.
-    last_row: u32,
-    bars_held: u32,
-    account: Account,
-    held_target: f64,
-    /// Equity at `row`'s close, net of every cost so far.
-    equity: f64,
-    peak: f64,
-    max_drawdown: f64,
-    seldom: Box<Seldom>,
-}
-
-/// What orders and rarer rewards remember.
-#[derive(Debug, Clone, Default)]
-struct Seldom {
-    ledger: Ledger,
-    moments: Moments,
 }
 
 /// What happened within one bar.
@@ -153,26 +131,20 @@ impl Portfolio {
 
     /// Starts an episode on rows of the caller's choice.
     pub(crate) fn start(&self, rows: EpisodeRows) -> State {
-        let mut state = State::default();
-        self.begin(&mut state, rows);
-        state
-    }
-
-    /// The same in the place of an episode that has ended. What is seldom needed keeps its place in memory, for a
-    /// step allocates nothing.
-    fn begin(&self, state: &mut State, rows: EpisodeRows) {
         let capital = self.rules.capital;
         let first_row = self.data.symbols[rows.symbol_idx as usize].first_row;
-        state.symbol_idx = rows.symbol_idx;
-        state.row = first_row + rows.first_row;
-        state.last_row = first_row + rows.last_row;
-        state.bars_held = 0;
-        state.account = Account::new(capital);
-        state.held_target = 0.0;
-        state.equity = capital;
-        state.peak = capital;
-        state.max_drawdown = 0.0;
-        *state.seldom = Seldom { ledger: Ledger::default(), moments: Moments::at_start(self.bar_variance) };
+        State {
+            symbol_idx: rows.symbol_idx,
+            row: first_row + rows.first_row,
+            last_row: first_row + rows.last_row,
+            bars_held: 0,
+            account: Account::new(capital),
+            held_target: 0.0,
+            equity: capital,
+            peak: capital,
+            max_drawdown: 0.0,
+            seldom: Seldom { ledger: Ledger::default(), moments: Moments::at_start(self.bar_variance) },
+        }
     }
 
     fn symbol(&self, state: &State) -> &SymbolData {
@@ -292,6 +264,7 @@ impl State {
 
 impl Environment for Portfolio {
     type State = State;
+    type States = States;
 
     fn name(&self) -> String {
         "portfolio".into()
@@ -315,10 +288,6 @@ impl Environment for Portfolio {
 
     fn reset(&self, key: EpisodeKey) -> State {
         self.start(self.plan.draw(key))
-    }
-
-    fn restart(&self, state: &mut State, key: EpisodeKey) {
-        self.begin(state, self.plan.draw(key));
     }
 
     fn step(&self, state: &mut State, action: Action<'_>) -> Transition {
@@ -345,14 +314,13 @@ impl Environment for Portfolio {
         (transition, trace)
     }
 
-    fn prefetch(&self, states: &[State], places: &[u32]) {
-        for &place in places {
-            let state = &states[place as usize];
-            self.data.rows.prefetch(state.row as usize + 1);
+    fn prefetch(&self, states: &States) {
+        for &row in &states.often.row {
+            self.data.rows.prefetch(row as usize + 1);
         }
     }
 
-    fn step_block(&self, states: &mut [State], block: &Block<'_>, out: &mut BlockOutputs<'_>) {
+    fn step_block(&self, states: &mut States, block: &Block<'_, States>, out: &mut BlockOutputs<'_>) {
         if self.is_plain {
             self.step_plain_block(states, block, out);
         } else {
@@ -361,7 +329,7 @@ impl Environment for Portfolio {
     }
 
     fn observe(&self, state: &State, out: &mut [f32]) {
-        let StepBar { close, session_left, .. } = self.show_rows(state, out);
+        let StepBar { close, session_left, .. } = self.show_rows(state.row as usize, out);
         let numbers = &mut out[self.rules.window * self.data.feature_names.len()..];
         let bars_held = f64::from(state.bars_held);
         numbers.copy_from_slice(&[
@@ -422,7 +390,7 @@ impl Environment for Portfolio {
             equity,
             peak,
             max_drawdown,
-            seldom: Box::new(Seldom { ledger, moments: Moments { mean, mean_square } }),
+            seldom: Seldom { ledger, moments: Moments { mean, mean_square } },
             ..start
         })
     }

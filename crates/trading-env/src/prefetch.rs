@@ -11,8 +11,11 @@ pub(crate) const LINE_LEN: usize = 16;
 /// Asks for `len` of `numbers` from `first` on, which begins with a line; they need not be there.
 #[inline]
 pub(crate) fn prefetch(numbers: &[f32], first: usize, len: usize) {
-    for at in (0..len).step_by(LINE_LEN) {
-        prefetch_line(numbers.as_ptr().wrapping_add(first + at));
+    // Lines are fetched in pairs anyway.
+    let first = numbers.as_ptr().wrapping_add(first);
+    for at in (0..len).step_by(2 * LINE_LEN) {
+        prefetch_line(first.wrapping_add(at));
+        prefetch_line(first.wrapping_add(at + LINE_LEN));
     }
 }
 

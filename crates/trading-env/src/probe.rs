@@ -3,7 +3,7 @@
 //! reinforcement learning systems", 2021).
 
 use crate::EnvError;
-use crate::environment::{Action, ActionSpace, Environment, EpisodeKey, Transition};
+use crate::environment::{Action, ActionSpace, BLOCK_LEN, Environment, EpisodeKey, Transition};
 use crate::snapshot::{Progress, Reader, Writer};
 
 /// One of the five.
@@ -43,6 +43,7 @@ impl Probe {
 
 impl Environment for Probe {
     type State = State;
+    type States = [State; BLOCK_LEN];
 
     fn name(&self) -> String {
         format!("probe:{}", *self as u32 + 1)

@@ -10,7 +10,7 @@ use crate::large_pages;
 use crate::prefetch::{LINE_LEN, prefetch};
 
 /// Numbers of 32 bits that a bar takes: two prices of 64, and what is left of the session.
-const BAR_LEN: usize = 5;
+pub(crate) const BAR_LEN: usize = 5;
 const SIGN: u32 = 1 << 31;
 
 /// What a step needs to know of one bar.
@@ -35,6 +35,13 @@ pub struct Rows {
     stride: usize,
     n_features: usize,
     len: usize,
+}
+
+/// A look at all of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowsView<'a> {
+    numbers: &'a [f32],
+    stride: usize,
 }
 
 /// Rows that follow each other, to be filled.
@@ -103,7 +110,13 @@ impl Rows {
     /// Asks memory for `row`, should there be such a row.
     #[inline(always)]
     pub(crate) fn prefetch(&self, row: usize) {
-        prefetch(&self.numbers, self.first + row * self.stride, self.stride);
+        self.view().prefetch(row);
+    }
+
+    /// The same rows without a detour, for loops that would ask for the way to them again after whatever they write.
+    #[inline(always)]
+    pub(crate) fn view(&self) -> RowsView<'_> {
+        RowsView { numbers: &self.numbers[self.first..], stride: self.stride }
     }
 
     #[inline(always)]
@@ -131,6 +144,26 @@ impl RowsMut<'_> {
             };
             rest[..BAR_LEN].copy_from_slice(&bar.pack());
         }
+    }
+}
+
+impl RowsView<'_> {
+    /// Asks memory for `row`, should there be such a row.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, row: usize) {
+        prefetch(self.numbers, row * self.stride, self.stride);
+    }
+
+    /// Copies the features of `row` into `out`, and whatever it likes into the [`BAR_LEN`] numbers after them; returns
+    /// the bar.
+    ///
+    /// # Panics
+    /// If `out` has another length.
+    #[inline(always)]
+    pub(crate) fn copy_roughly(self, row: usize, out: &mut [f32]) -> StepBar {
+        let row = &self.numbers[row * self.stride..][..out.len()];
+        copy(row, out);
+        row.last_chunk().copied().map_or(StepBar::NONE, StepBar::unpack)
     }
 }
 
@@ -165,6 +198,21 @@ impl StepBar {
             session_left: f32::from_bits(left.to_bits() & !SIGN),
             ends_session: left.to_bits() & SIGN != 0,
         }
+    }
+}
+
+/// Copies in pieces of a known length, without the call and the questions of a copy of any length: rows are short.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "numbers of a row");
+    let ((pieces_from, _), (pieces_to, _)) = (from.as_chunks::<LINE_LEN>(), to.as_chunks_mut::<LINE_LEN>());
+    for (to, from) in pieces_to.iter_mut().zip(pieces_from) {
+        *to = *from;
+    }
+    // The last piece may overlap the one before.
+    match (from.last_chunk::<LINE_LEN>(), to.last_chunk_mut::<LINE_LEN>()) {
+        (Some(from), Some(to)) => *to = *from,
+        _ => to.copy_from_slice(from),
     }
 }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use crate::EnvError;
 use crate::costs::Costs;
 use crate::environment::{
-    AccountSummary, Action, ActionSpace, Environment, EpisodeKey, Fill, TraceRow, Transition,
+    AccountSummary, Action, ActionSpace, BLOCK_LEN, Environment, EpisodeKey, Fill, TraceRow, Transition,
 };
 use crate::episodes::{SessionRange, nothing_to_play};
 use crate::market_data::MarketData;
@@ -254,6 +254,7 @@ impl StockTradingEnv2 {
 
 impl Environment for StockTradingEnv2 {
     type State = State;
+    type States = [State; BLOCK_LEN];
 
     fn name(&self) -> String {
         "stock-trading-env2".into()

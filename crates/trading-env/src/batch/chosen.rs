@@ -1,18 +1,24 @@
 //! Which environments a step, a reset or a look is of: all of them, or those that a list names.
 
+use crate::environment::{BLOCK_LEN, Lanes};
 use crate::error::ActionError;
 
-/// Environments in ascending order, and where in a run of slots each of them stands.
+/// Environments in ascending order.
 pub(super) trait Chosen: Copy + Send + Sync {
+    /// Whether they are all of the batch's.
+    const IS_WHOLE: bool;
+
     /// How many there are.
     fn len(self) -> usize;
-    /// The name of the one at `at`.
-    fn env(self, at: usize) -> usize;
+    /// The block of the one at `at`, and the lanes of those that are from there on in that block.
+    fn block(self, at: usize) -> (usize, Lanes);
+    /// The last place up to `at` from which on all are in other blocks than those before.
+    fn seam(self, at: usize) -> usize;
     /// Those before `at`, and those from it on.
     fn split_at(self, at: usize) -> (Self, Self);
 }
 
-/// Every environment from one on.
+/// Every environment from one on, with which a block begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct All {
     pub(super) first: usize,
@@ -24,14 +30,21 @@ pub(super) struct All {
 pub(super) struct Listed<'a>(pub(super) &'a [u32]);
 
 impl Chosen for All {
+    const IS_WHOLE: bool = true;
+
     #[inline]
     fn len(self) -> usize {
         self.len
     }
 
     #[inline]
-    fn env(self, at: usize) -> usize {
-        self.first + at
+    fn block(self, at: usize) -> (usize, Lanes) {
+        let (env, n_left) = (self.first + at, self.len - at);
+        (env / BLOCK_LEN, Lanes::first(n_left.min(BLOCK_LEN)))
+    }
+
+    fn seam(self, at: usize) -> usize {
+        at - at % BLOCK_LEN
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
@@ -40,14 +53,23 @@ impl Chosen for All {
 }
 
 impl Chosen for Listed<'_> {
+    const IS_WHOLE: bool = false;
+
     #[inline]
     fn len(self) -> usize {
         self.0.len()
     }
 
     #[inline]
-    fn env(self, at: usize) -> usize {
-        self.0[at] as usize
+    fn block(self, at: usize) -> (usize, Lanes) {
+        let block = self.0[at] as usize / BLOCK_LEN;
+        let envs = self.0[at..].iter().map(|&env| env as usize).take_while(|env| env / BLOCK_LEN == block);
+        (block, envs.fold(Lanes::first(0), |lanes, env| lanes.and(env % BLOCK_LEN)))
+    }
+
+    fn seam(self, at: usize) -> usize {
+        let block_of = |env: u32| env as usize / BLOCK_LEN;
+        self.0.partition_point(|&env| block_of(env) < block_of(self.0[at]))
     }
 
     fn split_at(self, at: usize) -> (Self, Self) {
@@ -73,6 +95,19 @@ pub(super) fn check_listed(envs: &[u32], n_envs: usize) -> Result<(), ActionErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_of_a_block_come_together_and_are_never_torn_apart() {
+        let listed = Listed(&[0, 3, 31, 32, 33, 95, 96]);
+        let some = |lanes: &[usize]| lanes.iter().fold(Lanes::first(0), |some, &lane| some.and(lane));
+        assert_eq!(listed.block(0), (0, some(&[0, 3, 31])));
+        assert_eq!(listed.block(3), (1, some(&[0, 1])));
+        assert_eq!((listed.block(5), listed.block(6)), ((2, some(&[31])), (3, some(&[0]))));
+        assert_eq!([1, 2, 3, 4, 5, 6].map(|at| listed.seam(at)), [0, 0, 3, 3, 5, 6]);
+        let all = All { first: 64, len: 70 };
+        assert_eq!((all.block(0), all.block(64)), ((2, Lanes::first(32)), (4, Lanes::first(6))));
+        assert_eq!([31, 32, 69].map(|at| all.seam(at)), [0, 32, 64]);
+    }
 
     #[test]
     fn a_list_is_strictly_ascending_and_within_the_batch() {

@@ -1,8 +1,9 @@
 //! A batch as a snapshot, and back.
 
-use super::{Autoreset, Batch, Tally};
+use super::tally::Tally;
+use super::{Autoreset, Batch};
 use crate::EnvError;
-use crate::environment::{Environment, EpisodeKey};
+use crate::environment::{BLOCK_LEN, Environment, EpisodeKey, States};
 use crate::snapshot::{Progress, Reader, Writer};
 
 impl<E: Environment> Batch<E> {
@@ -15,7 +16,9 @@ impl<E: Environment> Batch<E> {
             out.text(name);
             out.text(&value);
         }
-        for (state, tally) in self.states.iter().zip(&self.tallies) {
+        for env in 0..self.n_envs {
+            let (block_idx, lane) = (env / BLOCK_LEN, env % BLOCK_LEN);
+            let tally = self.tallies[block_idx].get(lane);
             out.u64(tally.episode);
             out.f64(tally.return_sum);
             out.u32(tally.length);
@@ -23,7 +26,7 @@ impl<E: Environment> Batch<E> {
                 None => 0,
                 Some((terminated, truncated)) => 4 | u8::from(terminated) | u8::from(truncated) << 1,
             });
-            self.environment.save(state, &mut out);
+            self.states[block_idx].with(lane, |state| self.environment.save(state, &mut out));
         }
         out.finish()
     }
@@ -46,17 +49,16 @@ impl<E: Environment> Batch<E> {
                 return Err(EnvError::Snapshot(text));
             }
         }
-        let mut states = Vec::with_capacity(self.n_envs());
-        let mut tallies = Vec::with_capacity(self.n_envs());
-        for env in 0..self.n_envs() {
-            let (state, tally) = self.load_one(env, &mut input).ok_or_else(damaged)?;
-            states.push(state);
-            tallies.push(tally);
-        }
+        let loaded = (0..self.n_envs).map(|env| self.load_one(env, &mut input));
+        let loaded: Vec<_> = loaded.collect::<Option<_>>().ok_or_else(damaged)?;
         if !input.is_empty() {
             return Err(damaged());
         }
-        (self.states, self.tallies) = (states, tallies);
+        for (env, (state, tally)) in loaded.into_iter().enumerate() {
+            let (block_idx, lane) = (env / BLOCK_LEN, env % BLOCK_LEN);
+            self.states[block_idx].with_mut(lane, |slot| *slot = state);
+            self.tallies[block_idx].set(lane, tally);
+        }
         Ok(())
     }
 

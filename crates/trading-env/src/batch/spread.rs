@@ -3,10 +3,12 @@
 //! where all cores are busy. So it is tried: a few steps are timed on one thread, then as many on all; the faster way
 //! is kept, and now and then both are tried again. The bits are the same either way.
 
+use super::Host;
+
 /// The fewest environments worth handing to another thread.
 pub(super) const MIN_ENVS_PER_TASK: usize = 128;
 /// Tasks a thread: one that comes late, since it slept, leaves some of its share to the others.
-pub(super) const TASKS_PER_THREAD: usize = 4;
+pub(super) const TASKS_PER_THREAD: usize = 16;
 /// Steps of each kind in one trial; the median of each counts.
 const TRIES: usize = 5;
 /// Steps from one trial to the next. Where the slower way takes twice as long, its trials cost a fiftieth; to stay with
@@ -17,14 +19,15 @@ const STEPS_BETWEEN_TRIALS: u32 = 256;
 const STEPS_AFTER_FIRST_TRIAL: u32 = 64;
 /// How much of the time on one thread several must save at least, for their cores could do other work.
 const WORTHWHILE: f64 = 0.95;
-/// Without a clock: steps that are expected to take longer than this many nanoseconds are spread.
+/// And how many nanoseconds: whoever waits for the step on one of those cores gets it back later than it would have.
+const WORTHWHILE_NS: u64 = 10_000;
+/// Without a host: steps that are expected to take longer than this many nanoseconds are spread.
 const MIN_PARALLEL_NS: usize = 40_000;
 
 /// What was found out, for batches of each size up to a power of two.
 #[derive(Debug, Clone)]
 pub(super) struct Spread {
-    /// Tells nanoseconds.
-    pub(super) clock: Option<fn() -> u64>,
+    pub(super) host: Option<Host>,
     /// Whether the last step was played on several threads, in a trial or not.
     pub(super) was_parallel: bool,
     sizes: Vec<Size>,
@@ -58,7 +61,7 @@ impl Spread {
             n_timed: 0,
             times: [[0; TRIES]; 2],
         };
-        Self { clock: None, was_parallel: false, sizes: vec![size; usize::BITS as usize] }
+        Self { host: None, was_parallel: false, sizes: vec![size; usize::BITS as usize] }
     }
 
     /// How a step of `n_envs` environments, each of which shows `observation_len` numbers, would be played.
@@ -76,7 +79,7 @@ impl Spread {
         }
         let size = &self.sizes[size_of(n_envs)];
         let is_due = size.is_parallel.is_none() || size.n_steps >= size.until_trial;
-        if is_due && self.clock.is_some() {
+        if is_due && self.host.is_some() {
             return Plan { is_parallel: size.n_timed >= TRIES, is_timed: true };
         }
         Plan { is_parallel: self.is_parallel(n_envs, observation_len), is_timed: false }
@@ -99,8 +102,10 @@ impl Spread {
             if size.is_parallel.is_some() {
                 size.until_trial = (2 * size.until_trial).min(STEPS_BETWEEN_TRIALS);
             }
-            let saves = (together[TRIES / 2] as f64) < WORTHWHILE * alone[TRIES / 2] as f64;
-            (size.is_parallel, size.n_steps, size.n_timed) = (Some(saves), 0, 0);
+            let (alone, together) = (alone[TRIES / 2], together[TRIES / 2]);
+            let saves_much = (together as f64) < WORTHWHILE * alone as f64;
+            let is_parallel = saves_much && together + WORTHWHILE_NS < alone;
+            (size.is_parallel, size.n_steps, size.n_timed) = (Some(is_parallel), 0, 0);
         }
     }
 }
@@ -127,7 +132,7 @@ mod tests {
     }
 
     fn timed() -> Spread {
-        Spread { clock: Some(|| 0), ..Spread::new() }
+        Spread { host: Some(Host { clock: || 0, spreads: |_| {} }), ..Spread::new() }
     }
 
     #[test]
@@ -156,6 +161,15 @@ mod tests {
     }
 
     #[test]
+    fn what_saves_next_to_nothing_is_left_to_one_thread() {
+        for (alone, together, expected) in [(12_000, 7_000, 0), (40_000, 31_000, 0), (40_000, 25_000, 50)] {
+            let mut spread = timed();
+            play(&mut spread, 256, 2 * TRIES as u32, alone, together);
+            assert_eq!(play(&mut spread, 256, 50, alone, together), expected);
+        }
+    }
+
+    #[test]
     fn few_environments_or_one_thread_are_never_tried() {
         let mut spread = timed();
         assert_eq!(play(&mut spread, MIN_ENVS_PER_TASK, 500, 1_000_000, 1), 0);
@@ -163,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_clock_the_expected_time_decides() {
+    fn without_a_host_the_expected_time_decides() {
         let spread = Spread::new();
         let is_parallel = |n_envs| spread.plan(n_envs, 64, 2).is_parallel;
         assert_eq!((is_parallel(256), is_parallel(4096)), (false, true));

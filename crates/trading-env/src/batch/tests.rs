@@ -47,13 +47,13 @@ fn a_reset_starts_the_next_episode_where_it_is_asked_for() {
     let start = |env, episode| CartPole.reset(EpisodeKey { seed: 1, env, episode });
     let mut observations = [0.0; 8];
     batch.reset(&[], &mut observations);
-    assert_eq!(batch.states[0], start(0, 0), "nothing was played yet");
+    assert_eq!(batch.states[0][0], start(0, 0), "nothing was played yet");
     rollout(&mut batch, 1, |_, _| 0);
-    let played = batch.states[0];
+    let played = batch.states[0][0];
     batch.reset(&[0, 1], &mut observations);
-    assert_eq!((batch.states[0], batch.states[1]), (played, start(1, 1)));
+    assert_eq!((batch.states[0][0], batch.states[0][1]), (played, start(1, 1)));
     batch.reset(&[], &mut observations);
-    assert_eq!((batch.states[0], batch.states[1]), (start(0, 1), start(1, 1)));
+    assert_eq!((batch.states[0][0], batch.states[0][1]), (start(0, 1), start(1, 1)));
 }
 
 #[test]

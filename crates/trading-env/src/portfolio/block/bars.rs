@@ -1,0 +1,72 @@
+//! The bars that a step ends with.
+
+#![expect(clippy::inline_always, reason = "a pass is compiled anew for each kind of processor")]
+
+use super::pass::Pass;
+use super::{Block, Lane, StepBar};
+use crate::environment::BLOCK_LEN;
+use crate::portfolio::Portfolio;
+use crate::portfolio::states::Often;
+
+/// What a bar brought; nothing in lanes that are not stepped.
+#[derive(Default)]
+pub(super) struct Bars {
+    pub(super) open: Lane,
+    pub(super) close: Lane,
+    pub(super) session_left: [f32; BLOCK_LEN],
+    /// Whether the account must be flat after the bar: 0 or 1, as wide as what it is reckoned with.
+    pub(super) must_be_flat: [u64; BLOCK_LEN],
+    /// A bit for each lane whose episode ends with the bar.
+    pub(super) is_last: u32,
+}
+
+/// The first pass: goes on to each environment's next row and shows its features.
+pub(super) struct ShowBars<'a, 'b> {
+    pub(super) portfolio: &'a Portfolio,
+    pub(super) block: &'a Block<'b>,
+    pub(super) often: &'a mut Often,
+    pub(super) observations: &'a mut [f32],
+    pub(super) bars: &'a mut Bars,
+}
+
+impl Pass for ShowBars<'_, '_> {
+    type Found = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { portfolio, block, often, observations, bars } = self;
+        for lane in 0..BLOCK_LEN {
+            often.row[lane] = often.row[lane].wrapping_add(1);
+            bars.is_last |= u32::from(often.row[lane] == often.last_row[lane]) << lane;
+        }
+        let squares_off = portfolio.rules.square_off;
+        let rows = portfolio.data.rows.view();
+        // After the last block there is none to ask for; then its own rows are, which are there.
+        let upcoming = block.upcoming.map_or(&often.row, |upcoming| &upcoming.often.row);
+        let rows_out = observations.chunks_exact_mut(portfolio.observation_len);
+        if portfolio.rules.window == 1 {
+            for (lane, row_out) in block.lanes.iter().zip(rows_out) {
+                rows.prefetch(upcoming[lane] as usize + 1);
+                bars.set(lane, rows.copy_roughly(often.row[lane] as usize, row_out), squares_off);
+            }
+        } else {
+            for (lane, row_out) in block.lanes.iter().zip(rows_out) {
+                rows.prefetch(upcoming[lane] as usize + 1);
+                bars.set(lane, portfolio.show_rows(often.row[lane] as usize, row_out), squares_off);
+            }
+        }
+        if portfolio.episodes.liquidate_at_end {
+            block.lanes.of(bars.is_last).for_each(|lane| bars.must_be_flat[lane] = 1);
+        }
+    }
+}
+
+impl Bars {
+    #[inline(always)]
+    fn set(&mut self, lane: usize, bar: StepBar, squares_off: bool) {
+        self.open[lane] = bar.open;
+        self.close[lane] = bar.close;
+        self.session_left[lane] = bar.session_left;
+        self.must_be_flat[lane] = u64::from(squares_off & bar.ends_session);
+    }
+}
