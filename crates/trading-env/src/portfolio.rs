@@ -47,7 +47,7 @@ pub const ACCOUNT_NAMES: [&str; 5] =
 /// Results of the account are shown in units of the deviation of returns over this many bars, squared.
 const RESULT_UNIT_ROOT_BARS: f64 = 8.0;
 /// A position held for this many bars is shown as half; one held for ever would be 1.
-const HALF_HELD_BARS: f64 = 16.0;
+const HALF_HELD_BARS: f32 = 16.0;
 /// A year of borrowing, in microseconds; lenders count 365 days.
 const YEAR_US: f64 = 365.0 * 86_400.0 * 1e6;
 
@@ -68,8 +68,8 @@ pub struct Portfolio {
     is_plain: bool,
     /// The variance of a bar's log return in training.
     bar_variance: f64,
-    /// The unit in which the observation shows results.
-    result_unit: f64,
+    /// One over the unit in which the observation shows results.
+    per_unit: f32,
     observation_len: usize,
 }
 
@@ -116,7 +116,7 @@ impl Portfolio {
                 && rules.reward == Reward::LogReturn,
             borrowing_per_us: rules.borrowing_bps_per_year * 1e-4 / YEAR_US,
             bar_variance: data.scaler.bar_deviation * data.scaler.bar_deviation,
-            result_unit,
+            per_unit: (1.0 / result_unit) as f32,
             observation_len: rules.window * data.feature_names.len() + ACCOUNT_NAMES.len(),
             data,
             rules,
@@ -331,12 +331,13 @@ impl Environment for Portfolio {
     fn observe(&self, state: &State, out: &mut [f32]) {
         let StepBar { close, session_left, .. } = self.show_rows(state.row as usize, out);
         let numbers = &mut out[self.rules.window * self.data.feature_names.len()..];
-        let bars_held = f64::from(state.bars_held);
+        let equity = state.equity as f32;
+        let bars_held = state.bars_held as f32;
         numbers.copy_from_slice(&[
-            clip(state.account.shares * close / state.equity),
-            clip(state.account.unrealised(close) / state.equity / self.result_unit),
-            (bars_held / (bars_held + HALF_HELD_BARS)) as f32,
-            clip((1.0 - state.equity / state.peak) / self.result_unit),
+            clip((state.account.shares * close) as f32 / equity),
+            clip(state.account.unrealised(close) as f32 / equity * self.per_unit),
+            bars_held / (bars_held + HALF_HELD_BARS),
+            clip((1.0 - state.equity / state.peak) as f32 * self.per_unit),
             session_left,
         ]);
     }
@@ -398,8 +399,8 @@ impl Environment for Portfolio {
 
 /// What an observation says of results: within five units.
 #[inline]
-fn clip(value: f64) -> f32 {
-    value.clamp(-5.0, 5.0) as f32
+fn clip(value: f32) -> f32 {
+    value.clamp(-5.0, 5.0)
 }
 
 #[cfg(test)]

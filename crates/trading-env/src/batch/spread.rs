@@ -39,6 +39,7 @@ pub(super) struct Plan {
     pub(super) is_parallel: bool,
     /// Whether it is part of a trial.
     pub(super) is_timed: bool,
+    n_threads: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,14 +76,14 @@ impl Spread {
     /// How the next step is played on `n_threads`.
     pub(super) fn plan(&self, n_envs: usize, observation_len: usize, n_threads: usize) -> Plan {
         if n_threads < 2 || n_envs <= MIN_ENVS_PER_TASK {
-            return Plan { is_parallel: false, is_timed: false };
+            return Plan { is_parallel: false, is_timed: false, n_threads };
         }
         let size = &self.sizes[size_of(n_envs)];
         let is_due = size.is_parallel.is_none() || size.n_steps >= size.until_trial;
         if is_due && self.host.is_some() {
-            return Plan { is_parallel: size.n_timed >= TRIES, is_timed: true };
+            return Plan { is_parallel: size.n_timed >= TRIES, is_timed: true, n_threads };
         }
-        Plan { is_parallel: self.is_parallel(n_envs, observation_len), is_timed: false }
+        Plan { is_parallel: self.is_parallel(n_envs, observation_len), is_timed: false, n_threads }
     }
 
     /// What became of a plan: how many nanoseconds a step of a trial took.
@@ -95,19 +96,33 @@ impl Spread {
         }
         size.times[size.n_timed / TRIES][size.n_timed % TRIES] = nanoseconds;
         size.n_timed += 1;
-        if size.n_timed == 2 * TRIES {
-            let [alone, together] = &mut size.times;
+        let [alone, together] = &mut size.times;
+        if size.n_timed == TRIES {
             alone.sort_unstable();
-            together.sort_unstable();
-            if size.is_parallel.is_some() {
-                size.until_trial = (2 * size.until_trial).min(STEPS_BETWEEN_TRIALS);
+            // Even threads that lost nothing would save too little to be tried.
+            if !is_worthwhile(alone[TRIES / 2], alone[TRIES / 2] / plan.n_threads as u64) {
+                size.end_trial(false);
             }
-            let (alone, together) = (alone[TRIES / 2], together[TRIES / 2]);
-            let saves_much = (together as f64) < WORTHWHILE * alone as f64;
-            let is_parallel = saves_much && together + WORTHWHILE_NS < alone;
-            (size.is_parallel, size.n_steps, size.n_timed) = (Some(is_parallel), 0, 0);
+        } else if size.n_timed == 2 * TRIES {
+            together.sort_unstable();
+            let is_parallel = is_worthwhile(alone[TRIES / 2], together[TRIES / 2]);
+            size.end_trial(is_parallel);
         }
     }
+}
+
+impl Size {
+    fn end_trial(&mut self, is_parallel: bool) {
+        if self.is_parallel.is_some() {
+            self.until_trial = (2 * self.until_trial).min(STEPS_BETWEEN_TRIALS);
+        }
+        (self.is_parallel, self.n_steps, self.n_timed) = (Some(is_parallel), 0, 0);
+    }
+}
+
+/// Whether several threads save enough, by the nanoseconds that one takes and they take.
+fn is_worthwhile(alone: u64, together: u64) -> bool {
+    (together as f64) < WORTHWHILE * alone as f64 && together + WORTHWHILE_NS < alone
 }
 
 fn size_of(n_envs: usize) -> usize {
@@ -162,10 +177,16 @@ mod tests {
 
     #[test]
     fn what_saves_next_to_nothing_is_left_to_one_thread() {
-        for (alone, together, expected) in [(12_000, 7_000, 0), (40_000, 31_000, 0), (40_000, 25_000, 50)] {
+        // Two threads cannot save ten of 19 µs, and are not even tried.
+        for (alone, together, n_tried, n_after) in [
+            (19_000, 1, 0, 0),
+            (40_000, 31_000, TRIES, 0),
+            (40_000, 39_000, TRIES, 0),
+            (40_000, 25_000, TRIES, 40),
+        ] {
             let mut spread = timed();
-            play(&mut spread, 256, 2 * TRIES as u32, alone, together);
-            assert_eq!(play(&mut spread, 256, 50, alone, together), expected);
+            assert_eq!(play(&mut spread, 256, 2 * TRIES as u32, alone, together), n_tried as u32);
+            assert_eq!(play(&mut spread, 256, 40, alone, together), n_after);
         }
     }
 
@@ -173,7 +194,8 @@ mod tests {
     fn few_environments_or_one_thread_are_never_tried() {
         let mut spread = timed();
         assert_eq!(play(&mut spread, MIN_ENVS_PER_TASK, 500, 1_000_000, 1), 0);
-        assert_eq!(spread.plan(1 << 20, 64, 1), Plan { is_parallel: false, is_timed: false });
+        let plan = spread.plan(1 << 20, 64, 1);
+        assert_eq!((plan.is_parallel, plan.is_timed), (false, false));
     }
 
     #[test]

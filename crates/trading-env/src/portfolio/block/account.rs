@@ -30,7 +30,7 @@ impl Pass for Settle<'_, '_, '_> {
         let Self { portfolio, block, often, out, bars, shares_before, ruined_at_open } = self;
         let rules = &portfolio.rules;
         let (ruin, floor) = (rules.ruin * rules.capital, EQUITY_FLOOR * rules.capital);
-        let unit = portfolio.result_unit;
+        let per_unit = portfolio.per_unit;
         let (mut growth, mut fallen): (Lane, Lane) = ([0.0; BLOCK_LEN], [0.0; BLOCK_LEN]);
         let mut is_ruined = 0;
         for lane in 0..BLOCK_LEN {
@@ -49,13 +49,13 @@ impl Pass for Settle<'_, '_, '_> {
         logarithms(&mut growth);
         let mut account = [[0.0_f32; BLOCK_LEN]; 4];
         for lane in 0..BLOCK_LEN {
-            let (shares, close, equity) = (often.shares[lane], bars.close[lane], often.equity[lane]);
-            let bars_held = often.bars_held[lane];
-            let unrealised = shares * (close - often.entry_price[lane]);
-            account[0][lane] = clip(shares * close / equity);
-            account[1][lane] = clip(unrealised / equity / unit);
-            account[2][lane] = (bars_held / (bars_held + HALF_HELD_BARS)) as f32;
-            account[3][lane] = clip(fallen[lane] / unit);
+            let (shares, close) = (often.shares[lane], bars.close[lane]);
+            let equity = often.equity[lane] as f32;
+            let bars_held = often.bars_held[lane] as f32;
+            account[0][lane] = clip((shares * close) as f32 / equity);
+            account[1][lane] = clip((shares * (close - often.entry_price[lane])) as f32 / equity * per_unit);
+            account[2][lane] = bars_held / (bars_held + HALF_HELD_BARS);
+            account[3][lane] = clip(fallen[lane] as f32 * per_unit);
         }
         let (terminated, truncated) = (is_ruined as u32 | ruined_at_open, bars.is_last);
         let features_len = portfolio.observation_len - ACCOUNT_NAMES.len();

@@ -35,10 +35,12 @@ impl Pass for ShowBars<'_, '_> {
     #[inline(always)]
     fn run(self) {
         let Self { portfolio, block, often, observations, bars } = self;
-        for lane in 0..BLOCK_LEN {
-            often.row[lane] = often.row[lane].wrapping_add(1);
-            bars.is_last |= u32::from(often.row[lane] == often.last_row[lane]) << lane;
+        let mut is_last = 0;
+        for (lane, (row, &last_row)) in often.row.iter_mut().zip(&often.last_row).enumerate() {
+            *row = row.wrapping_add(1);
+            is_last |= u32::from(*row == last_row) << lane;
         }
+        bars.is_last = is_last;
         let squares_off = portfolio.rules.square_off;
         let rows = portfolio.data.rows.view();
         // After the last block there is none to ask for; then its own rows are, which are there.
