@@ -315,8 +315,9 @@ impl Environment for Portfolio {
     }
 
     fn prefetch(&self, states: &States) {
+        let rows = self.data.rows.view();
         for &row in &states.often.row {
-            self.data.rows.prefetch(row as usize + 1);
+            rows.prefetch(row as usize + 1);
         }
     }
 

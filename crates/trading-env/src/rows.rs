@@ -107,12 +107,6 @@ impl Rows {
         self.at(row).1
     }
 
-    /// Asks memory for `row`, should there be such a row.
-    #[inline(always)]
-    pub(crate) fn prefetch(&self, row: usize) {
-        self.view().prefetch(row);
-    }
-
     /// The same rows without a detour, for loops that would ask for the way to them again after whatever they write.
     #[inline(always)]
     pub(crate) fn view(&self) -> RowsView<'_> {
@@ -154,13 +148,13 @@ impl RowsView<'_> {
         prefetch(self.numbers, row * self.stride, self.stride);
     }
 
-    /// Copies the features of `row` into `out`, and whatever it likes into the [`BAR_LEN`] numbers after them; returns
-    /// the bar.
+    /// Copies the features of `row` into `out`, and after them the bar's [`BAR_LEN`] numbers, to be written over: in whole
+    /// lines it is done sooner. Returns the bar.
     ///
     /// # Panics
-    /// If `out` has another length.
+    /// If `out` has room for more than a row.
     #[inline(always)]
-    pub(crate) fn copy_roughly(self, row: usize, out: &mut [f32]) -> StepBar {
+    pub(crate) fn copy_with_bar(self, row: usize, out: &mut [f32]) -> StepBar {
         let row = &self.numbers[row * self.stride..][..out.len()];
         copy(row, out);
         row.last_chunk().copied().map_or(StepBar::NONE, StepBar::unpack)

@@ -5,8 +5,12 @@
 use super::pass::Pass;
 use super::{Block, Lane, StepBar};
 use crate::environment::BLOCK_LEN;
-use crate::portfolio::Portfolio;
 use crate::portfolio::states::Often;
+use crate::portfolio::{ACCOUNT_NAMES, Portfolio};
+use crate::rows::BAR_LEN;
+
+// A row that is copied with its bar leaves the place of the account's numbers to be written over, and no other.
+const _: () = assert!(ACCOUNT_NAMES.len() == BAR_LEN);
 
 /// What a bar brought; nothing in lanes that are not stepped.
 #[derive(Default)]
@@ -49,7 +53,7 @@ impl Pass for ShowBars<'_, '_> {
         if portfolio.rules.window == 1 {
             for (lane, row_out) in block.lanes.iter().zip(rows_out) {
                 rows.prefetch(upcoming[lane] as usize + 1);
-                bars.set(lane, rows.copy_roughly(often.row[lane] as usize, row_out), squares_off);
+                bars.set(lane, rows.copy_with_bar(often.row[lane] as usize, row_out), squares_off);
             }
         } else {
             for (lane, row_out) in block.lanes.iter().zip(rows_out) {
