@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use wire::message::{ErrorCode, Refusal};
 use wire::{Carrier, Connection, Request, WireError};
@@ -10,7 +11,7 @@ use wire::{Carrier, Connection, Request, WireError};
 use crate::served::Served;
 use crate::session::Session;
 use crate::stop::Gate;
-use crate::watch;
+use crate::watch::{self, Waits};
 
 /// Name and version of this server, for the client's logs.
 const SERVER: &str = concat!("envpool ", env!("CARGO_PKG_VERSION"));
@@ -60,13 +61,15 @@ fn exchange(
     on_sessions(0);
     let _told = gate.tell_at_the_end(connection.writer());
     let mut sessions = BTreeMap::new();
-    let mut is_spread = false;
+    let (mut is_spread, mut waits) = (false, Waits::default());
     loop {
-        let next = if is_spread && connection.is_asked_soon() {
+        let begun = Instant::now();
+        let next = if is_spread && (connection.is_asked_soon() || waits.are_short()) {
             watch::with_all_threads(|| connection.next_request())
         } else {
             connection.next_request()
         };
+        waits.learn(begun.elapsed());
         let Some(request) = next? else { return Ok(()) };
         // A signal waits for an exchange that has begun.
         let _pass = gate.enter();

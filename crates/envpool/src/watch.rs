@@ -8,8 +8,31 @@ use std::time::{Duration, Instant};
 
 /// How long they look at most. Clients that pause longer are not watched for at all.
 const LIMIT: Duration = Duration::from_micros(200);
+/// The weight of the latest wait in the mean.
+const WEIGHT: f64 = 0.125;
 /// Looks between two glances at the clock.
 const LOOKS: u32 = 32;
+
+/// How long requests have been waited for of late. A client of shared memory says itself how long it pauses; of
+/// others this is all that is known.
+#[derive(Debug, Default)]
+pub struct Waits {
+    mean_seconds: f64,
+}
+
+impl Waits {
+    /// The next request came after so long.
+    pub fn learn(&mut self, waited: Duration) {
+        // A pause of seconds, while a learner learns, says little about the waits between two steps.
+        let seconds = waited.min(4 * LIMIT).as_secs_f64();
+        self.mean_seconds += WEIGHT * (seconds - self.mean_seconds);
+    }
+
+    /// Whether they are short enough for threads to stay awake meanwhile.
+    pub fn are_short(&self) -> bool {
+        self.mean_seconds <= LIMIT.as_secs_f64()
+    }
+}
 
 /// What `wait` comes to, with the pool's other threads awake meanwhile. Allocates nothing. Outside of a pool, whose
 /// threads would have to be woken for it, it waits alone.
@@ -76,6 +99,19 @@ mod tests {
             });
             assert_eq!((n_waits.into_inner(), sum.into_inner()), (200, 400));
         }
+    }
+
+    #[test]
+    fn a_long_pause_among_short_waits_changes_nothing_and_many_do() {
+        let mut waits = Waits::default();
+        let mut learn = |micros: u64, n: usize| {
+            (0..n).for_each(|_| waits.learn(Duration::from_micros(micros)));
+            waits.are_short()
+        };
+        assert!(learn(50, 100));
+        assert!(learn(3_000_000, 1));
+        assert!(!learn(3_000_000, 5));
+        assert!(learn(50, 20));
     }
 
     #[test]
