@@ -50,7 +50,9 @@ fn one_busy_thread_is_the_limit() {
 #[test]
 fn as_many_busy_threads_as_cores_use_them_well() {
     let cores = std::thread::available_parallelism().unwrap().get();
-    let summary = summary_of(&busy(cores));
+    // For a second each: of loops that count, one ends early where its core is the faster one.
+    let load = this_program("the_load_of_a_second", "");
+    let summary = summary_of(&format!("for n in {}; do ({load}) & done; wait", "x ".repeat(cores)));
     expect(&summary, &["well_used"], &["noisy_neighbour", "oversubscribed", "too_few_threads"]);
 }
 
@@ -76,6 +78,16 @@ fn half_a_core_is_half_a_core() {
     let used = number(&summary, "parallelism");
     assert!(used < 0.55 && (used > 0.45 || !was_alone(&summary)), "{summary}");
     expect(&summary, &["waiting"], &["noisy_neighbour"]);
+}
+
+/// Works for a second.
+#[test]
+#[ignore = "a load for another test"]
+fn the_load_of_a_second() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        std::hint::spin_loop();
+    }
 }
 
 /// Works for 20 ms and sleeps for 20 ms, in turns.

@@ -38,39 +38,63 @@ pub fn converse(
     carrier: Carrier,
     reader: impl Read + Send,
     writer: impl Write + AsFd + Send,
-    on_sessions: impl FnMut(usize),
+    on_sessions: impl FnMut(usize) + Send,
 ) -> Result<(), WireError> {
-    let outcome = exchange(served, gate, carrier, reader, writer, on_sessions);
+    let outcome = exchanges(served, gate, carrier, reader, writer, on_sessions);
     match outcome {
         Err(WireError::Io(error)) if is_departure(&error) => Ok(()),
         other => other,
     }
 }
 
-fn exchange(
+/// What a conversation is about.
+struct Conversation<'a, R, W, F> {
+    served: &'a Served,
+    gate: &'a Gate,
+    connection: Connection<R, W>,
+    sessions: BTreeMap<u32, Session>,
+    /// Whether the last step was spread over the pool.
+    is_spread: bool,
+    waits: Waits,
+    on_sessions: F,
+}
+
+fn exchanges(
     served: &Served,
     gate: &Gate,
     carrier: Carrier,
     reader: impl Read + Send,
     writer: impl Write + AsFd + Send,
-    mut on_sessions: impl FnMut(usize),
+    mut on_sessions: impl FnMut(usize) + Send,
 ) -> Result<(), WireError> {
-    let Some(mut connection) = Connection::accept(reader, writer, carrier, SERVER, &served.spec)? else {
+    let Some(connection) = Connection::accept(reader, writer, carrier, SERVER, &served.spec)? else {
         return Ok(());
     };
     on_sessions(0);
     let _told = gate.tell_at_the_end(connection.writer());
-    let mut sessions = BTreeMap::new();
-    let (mut is_spread, mut waits) = (false, Waits::default());
+    let (sessions, waits) = (BTreeMap::new(), Waits::default());
+    let mut conversation =
+        Conversation { served, gate, connection, sessions, is_spread: false, waits, on_sessions };
     loop {
-        let begun = Instant::now();
-        let next = if is_spread && (connection.is_asked_soon() || waits.are_short()) {
-            watch::with_all_threads(|| connection.next_request())
+        let is_asked_soon = conversation.connection.is_asked_soon() || conversation.waits.are_short();
+        let goes_on = if conversation.is_spread && is_asked_soon {
+            watch::with_all_threads(|| conversation.exchange())
         } else {
-            connection.next_request()
+            conversation.exchange()
         };
+        if !goes_on? {
+            return Ok(());
+        }
+    }
+}
+
+impl<R: Read, W: Write + AsFd, F: FnMut(usize)> Conversation<'_, R, W, F> {
+    /// One request and its answer; `false` if the client is done.
+    fn exchange(&mut self) -> Result<bool, WireError> {
+        let Self { served, gate, connection, sessions, is_spread, waits, on_sessions } = self;
+        let begun = Instant::now();
+        let Some(request) = connection.next_request()? else { return Ok(false) };
         waits.learn(begun.elapsed());
-        let Some(request) = next? else { return Ok(()) };
         // A signal waits for an exchange that has begun.
         let _pass = gate.enter();
         let id = match request {
@@ -82,8 +106,8 @@ fn exchange(
             | Request::Restore { session, .. }
             | Request::Share { session } => session,
         };
-        let answer = answer(served, &mut sessions, &request).unwrap_or_else(Answer::Refused);
-        is_spread = sessions.get(&id).is_some_and(Session::was_spread);
+        let answer = answer(served, sessions, &request).unwrap_or_else(Answer::Refused);
+        *is_spread = sessions.get(&id).is_some_and(Session::was_spread);
         if matches!(answer, Answer::Opened | Answer::Closed) {
             on_sessions(sessions.len());
         }
@@ -106,6 +130,7 @@ fn exchange(
                 unreachable!("the session was just used")
             }
         }
+        Ok(true)
     }
 }
 

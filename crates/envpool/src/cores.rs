@@ -8,6 +8,8 @@
 //!
 //! Linux alone lets a thread choose its core; elsewhere nothing happens.
 
+use std::cell::Cell;
+
 /// Lets the pool's threads keep to their cores, but for the calling one, which does so when its steps are spread. To be
 /// called when a session is opened, and not when the pool is built: a thread that may use one core alone thinks that
 /// there is no other.
@@ -18,7 +20,13 @@ pub fn prepare() {
 
 /// The calling thread, if it is one of the pool's, keeps to its core from now on, or to none.
 pub fn keep_while_spread(is_spread: bool) {
+    thread_local! {
+        static KEEPS: Cell<Option<bool>> = const { Cell::new(None) };
+    }
     let (cores, Some(thread_idx)) = (platform::cores(), rayon::current_thread_index()) else { return };
+    if KEEPS.replace(Some(is_spread)) == Some(is_spread) {
+        return;
+    }
     if !is_spread {
         platform::stay_on(cores);
     } else if cores.len() > 1 && cores.len() == rayon::current_num_threads() {

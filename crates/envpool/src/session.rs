@@ -18,7 +18,7 @@ use wire::slab::SharedWords;
 use wire::{Open, Slab, SlabLayout};
 
 use crate::served::Served;
-use crate::{clock, cores};
+use crate::{clock, cores, watch};
 use allowed::{check_memory, check_size};
 
 /// One session of a client.
@@ -63,7 +63,7 @@ impl Session {
         check_memory(&SlabLayout::of(open, &opened), open)?;
         let mut batch = served.environment(open)?.batch(n_envs, open.seed, autoreset);
         cores::prepare();
-        batch.spread_by(Host { clock: clock::nanoseconds, spreads: cores::keep_while_spread });
+        batch.spread_by(Host { clock: clock::nanoseconds, before_step });
         Ok(Self {
             batch,
             open: open.clone(),
@@ -107,6 +107,14 @@ impl Session {
             slab.share(words);
         }
     }
+}
+
+/// What a step finds as it begins: threads that are awake and free, if it is spread over them, each on its core.
+fn before_step(is_spread: bool) {
+    if is_spread {
+        watch::end();
+    }
+    cores::keep_while_spread(is_spread);
 }
 
 /// Whether each byte says yes or no.

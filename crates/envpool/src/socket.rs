@@ -1,6 +1,5 @@
 //! Serving any number of clients on a Unix socket, a thread each.
 
-use std::cell::Cell;
 use std::fs;
 use std::io::{self, BufReader};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -193,9 +192,10 @@ enum Due {
 }
 
 fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream, idle_limit: Option<Duration>) {
-    let due = Cell::new(Due::Hello);
+    const NO_HELLO_YET: usize = usize::MAX;
+    let n_sessions = AtomicUsize::new(NO_HELLO_YET);
     let on_sessions = |n_open: usize| {
-        due.set(if n_open == 0 { Due::Session } else { Due::Anything });
+        n_sessions.store(n_open, Ordering::Relaxed);
         // A client that has a session may think as long as it likes.
         let _ = stream.set_read_timeout(idle_limit.filter(|_| n_open == 0));
     };
@@ -206,10 +206,15 @@ fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream, idle_limit: O
         .map_err(WireError::Io)
         .and_then(|()| converse(served, gate, Carrier::Socket, reader, stream, on_sessions));
     let Err(error) = outcome else { return };
-    let text = in_words(&error, due.get(), idle_limit);
+    let due = match n_sessions.into_inner() {
+        NO_HELLO_YET => Due::Hello,
+        0 => Due::Session,
+        _ => Due::Anything,
+    };
+    let text = in_words(&error, due, idle_limit);
     log::warn("client", &text);
     // Who does not read his answers has half a frame, which must not be broken into.
-    if is_waited_for_in_vain(&error) && due.get() != Due::Anything {
+    if is_waited_for_in_vain(&error) && due != Due::Anything {
         // It may ask for something later, and is then to know.
         refuse(stream, &text);
     }

@@ -2,6 +2,7 @@
 //! machines hundreds: as long as it then steps thousands of environments. So where steps are spread over the pool and
 //! the client asks for the next one soon, they look for it too, for a bounded time, and are awake when it comes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,26 +35,37 @@ impl Waits {
     }
 }
 
-/// What `wait` comes to, with the pool's other threads awake meanwhile. Allocates nothing. Outside of a pool, whose
-/// threads would have to be woken for it, it waits alone.
-pub fn with_all_threads<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
-    if rayon::current_thread_index().is_none() {
-        return wait();
-    }
-    let (is_over, begun) = (AtomicBool::new(false), Instant::now());
-    let wait = || {
-        let _end = End(&is_over);
-        wait()
-    };
-    rayon::join(wait, || watch(rayon::current_num_threads() - 1, &is_over, begun)).0
+thread_local! {
+    /// Whether the watch that this thread has begun is over.
+    static IS_OVER: Arc<AtomicBool> = Arc::default();
 }
 
-/// Ends the watch, however the wait ends.
-struct End<'a>(&'a AtomicBool);
+/// What `work` comes to, with the pool's other threads awake until it ends or says [`end`]. Allocates nothing. Outside of
+/// a pool, whose threads would have to be woken for it, it works alone.
+pub fn with_all_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if rayon::current_thread_index().is_none() {
+        return work();
+    }
+    let (is_over, begun) = (IS_OVER.with(Arc::clone), Instant::now());
+    is_over.store(false, Ordering::Release);
+    let work = || {
+        let _end = End;
+        work()
+    };
+    rayon::join(work, || watch(rayon::current_num_threads() - 1, &is_over, begun)).0
+}
 
-impl Drop for End<'_> {
+/// There is work for all threads: those that watch for the calling one are free for it.
+pub fn end() {
+    IS_OVER.with(|is_over| is_over.store(true, Ordering::Release));
+}
+
+/// Ends the watch, however the work ends.
+struct End;
+
+impl Drop for End {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
+        end();
     }
 }
 

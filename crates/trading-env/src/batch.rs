@@ -51,8 +51,8 @@ pub enum Autoreset {
 pub struct Host {
     /// Tells nanoseconds.
     pub clock: fn() -> u64,
-    /// Is told, in the thread that steps, that the steps from here on are spread over the pool, or no longer.
-    pub spreads: fn(bool),
+    /// Is told, in the thread that steps, whether the step that is about to be played is spread over the pool.
+    pub before_step: fn(bool),
 }
 
 /// Many states of one environment.
@@ -211,10 +211,8 @@ impl<E: Environment> Batch<E> {
         outputs.assert_lengths(n_chosen, self.observation_len);
         let n_threads = rayon::current_num_threads();
         let plan = self.spread.plan(n_chosen, self.observation_len, n_threads);
-        if let Some(host) = self.spread.host
-            && plan.is_parallel != self.spread.was_parallel
-        {
-            (host.spreads)(plan.is_parallel);
+        if let Some(host) = self.spread.host {
+            (host.before_step)(plan.is_parallel);
         }
         let clock = self.spread.host.filter(|_| plan.is_timed).map(|host| host.clock);
         let begun = clock.map_or(0, |clock| clock());

@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn timed() -> Spread {
-        Spread { host: Some(Host { clock: || 0, spreads: |_| {} }), ..Spread::new() }
+        Spread { host: Some(Host { clock: || 0, before_step: |_| {} }), ..Spread::new() }
     }
 
     #[test]
