@@ -63,6 +63,7 @@ impl Session {
         check_memory(&SlabLayout::of(open, &opened), open)?;
         let mut batch = served.environment(open)?.batch(n_envs, open.seed, autoreset);
         cores::prepare();
+        watch::prepare();
         batch.spread_by(Host { clock: clock::nanoseconds, before_step });
         Ok(Self {
             batch,
@@ -109,7 +110,8 @@ impl Session {
     }
 }
 
-/// What a step finds as it begins: threads that are awake and free, if it is spread over them, each on its core.
+/// What a step finds as it begins, if it is spread: the threads that `client` keeps awake are free for it, each on its
+/// core.
 fn before_step(is_spread: bool) {
     if is_spread {
         watch::end();

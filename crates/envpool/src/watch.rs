@@ -40,8 +40,8 @@ thread_local! {
     static IS_OVER: Arc<AtomicBool> = Arc::default();
 }
 
-/// What `work` comes to, with the pool's other threads awake until it ends or says [`end`]. Allocates nothing. Outside of
-/// a pool, whose threads would have to be woken for it, it works alone.
+/// What `work` comes to, with the pool's other threads awake until it ends or says [`end`], as a session's step does when
+/// it is spread. Allocates nothing, in a thread that has said [`prepare`]. Outside of a pool, whose threads would have to be woken for it, it works alone.
 pub fn with_all_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if rayon::current_thread_index().is_none() {
         return work();
@@ -53,6 +53,11 @@ pub fn with_all_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         work()
     };
     rayon::join(work, || watch(rayon::current_num_threads() - 1, &is_over, begun)).0
+}
+
+/// Makes what a watch of this thread needs.
+pub fn prepare() {
+    IS_OVER.with(|_| {});
 }
 
 /// There is work for all threads: those that watch for the calling one are free for it.

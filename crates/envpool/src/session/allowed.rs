@@ -1,5 +1,6 @@
 //! What a client may ask a session to be, looked at before anything is allocated for it.
 
+use trading_env::environment::BLOCK_LEN;
 use wire::message::{ErrorCode, MAX_IN_FLIGHT, Refusal};
 use wire::{Open, SlabLayout};
 
@@ -38,7 +39,8 @@ pub(super) fn check_size(served: &Served, open: &Open) -> Result<(), Refusal> {
 /// and every other client with it. What is only tried takes none.
 pub(super) fn check_memory(layout: &SlabLayout, open: &Open) -> Result<(), Refusal> {
     let n_slabs = 2 + open.max_in_flight() as usize;
-    let bytes = n_slabs * layout.max_bytes() + open.n_envs as usize * STATE_BYTES;
+    let bytes =
+        n_slabs * layout.max_bytes() + (open.n_envs as usize).next_multiple_of(BLOCK_LEN) * STATE_BYTES;
     Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| {
         let text = format!(
             "no memory for a session of {} environments, about {} MB (open a smaller one)",

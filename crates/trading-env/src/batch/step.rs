@@ -83,7 +83,7 @@ impl<E: Environment> Stepper<'_, E> {
         let mut at = 0;
         let mut next = (n > 0).then(|| chosen.block(0));
         if let Some((block_idx, _)) = next {
-            // From then on, each block asks for what the next one needs.
+            // From then on, a block may ask for what the next one needs.
             self.environment.prefetch(&states[block_idx - first_block]);
         }
         while let Some((block_idx, lanes)) = next {
@@ -134,6 +134,7 @@ impl<E: Environment> Stepper<'_, E> {
             };
             self.environment.step_block(stepped.states, block, &mut block_outputs);
             if block.is_whole {
+                // Each lane's reward stands at its own place.
                 stepped.tallies.count_all(&rewards);
             } else {
                 block

@@ -203,16 +203,20 @@ fn parts_of_a_batch_give_the_bits_of_the_whole() {
         let table = random_walk_table(2, 12, 8, 3, 1);
         let range = SessionRange { first: 0, last: 11 };
         let data = Arc::new(MarketData::new(&table, Scaler::fit(&table, range)));
-        let episodes = EpisodeRules {
-            range,
-            start: Start::Random,
-            length: EpisodeLength::Bars(9),
-            liquidate_at_end: false,
-        };
-        for targets in [Targets::Levels(vec![-1.0, 0.0, 1.0]), Targets::DirectionSize] {
-            let rules = PortfolioRules { targets, ..PortfolioRules::nse(true).unwrap() };
+        let plain = PortfolioRules::nse(true).unwrap();
+        // Ruin is near enough to be met at opens and closes.
+        for (rules, n_envs) in [
+            (plain.clone(), 1300),
+            (PortfolioRules { ruin: 0.97, leverage: 3.0, ..plain.clone() }, 70),
+            (PortfolioRules { targets: Targets::Position, ruin: 0.98, ..plain.clone() }, 70),
+            (PortfolioRules { targets: Targets::DirectionSize, ..plain.clone() }, 1300),
+            (PortfolioRules { borrowing_bps_per_year: 900.0, leverage: 2.0, ..plain }, 70),
+        ] {
+            let liquidate_at_end = n_envs < 100;
+            let (start, length) = (Start::Random, EpisodeLength::Bars(9));
+            let episodes = EpisodeRules { range, start, length, liquidate_at_end };
             let portfolio = Portfolio::new(data.clone(), rules, episodes).unwrap();
-            check_parts(&portfolio, autoreset, 1300, 2);
+            check_parts(&portfolio, autoreset, n_envs, 2);
         }
     }
 }

@@ -109,7 +109,9 @@ impl Portfolio {
         let (rows, window) = (&self.data.rows, self.rules.window);
         let n_features = self.data.feature_names.len();
         let first_row = row + 1 - window;
-        for (row_idx, out) in out.chunks_exact_mut(n_features.max(1)).take(window).enumerate() {
+        // There may be none.
+        let n_rows = if n_features == 0 { 0 } else { window };
+        for (row_idx, out) in out.chunks_exact_mut(n_features.max(1)).take(n_rows).enumerate() {
             out.copy_from_slice(rows.features(first_row + row_idx));
         }
         rows.bar(row)

@@ -50,6 +50,19 @@ fn an_order_fills_at_the_next_open_and_is_paid_from_close_to_close() {
 }
 
 #[test]
+fn without_features_an_agent_sees_its_account_alone() {
+    let mut table = priced(&[(10.0, 10.0), (20.0, 22.0), (30.0, 33.0)], 3);
+    table.info.features.clear();
+    table.symbols[0].columns.clear();
+    for window in [1, 2] {
+        let rules = PortfolioRules { window, ..PortfolioRules::default() };
+        let result = play(whole(&table, rules, false), 1, |_| 2);
+        assert_eq!(result.observations.len(), 2 * ACCOUNT_NAMES.len());
+        assert!(result.observations[5] > 0.99, "long: {:?}", result.observations);
+    }
+}
+
+#[test]
 fn square_off_closes_each_session_and_charges_both_sides() {
     let table = priced(&[(100.0, 100.0), (100.0, 100.0), (100.0, 100.0), (100.0, 100.0)], 2);
     let rules = PortfolioRules { square_off: true, ..PortfolioRules::default() };

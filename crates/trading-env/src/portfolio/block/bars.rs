@@ -12,13 +12,14 @@ use crate::rows::BAR_LEN;
 // A row that is copied with its bar leaves the place of the account's numbers to be written over, and no other.
 const _: () = assert!(ACCOUNT_NAMES.len() == BAR_LEN);
 
-/// What a bar brought; nothing in lanes that are not stepped.
+/// What a bar brought. Lanes that are not stepped have prices of 0 and anything for the rest.
 #[derive(Default)]
 pub(super) struct Bars {
     pub(super) open: Lane,
     pub(super) close: Lane,
     pub(super) session_left: [f32; BLOCK_LEN],
-    /// Whether the account must be flat after the bar: 0 or 1, as wide as what it is reckoned with.
+    /// Whether the account must be flat after the bar: 0 or 1, as wide as the prices that it is compared beside, so that
+    /// the comparisons of four lanes stay in one vector.
     pub(super) must_be_flat: [u64; BLOCK_LEN],
     /// A bit for each lane whose episode ends with the bar.
     pub(super) is_last: u32,
@@ -47,7 +48,8 @@ impl Pass for ShowBars<'_, '_> {
         bars.is_last = is_last;
         let squares_off = portfolio.rules.square_off;
         let rows = portfolio.data.rows.view();
-        // After the last block there is none to ask for; then its own rows are, which are there.
+        // Hints, for the lanes that are stepped here: in a partial batch those of the next block may be others. After the
+        // last block there is none to ask for, and its own rows of the next step are.
         let upcoming = block.upcoming.map_or(&often.row, |upcoming| &upcoming.often.row);
         let rows_out = observations.chunks_exact_mut(portfolio.observation_len);
         if portfolio.rules.window == 1 {
