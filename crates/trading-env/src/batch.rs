@@ -248,7 +248,7 @@ impl<E: Environment> Batch<E> {
             self.tallies[block_idx].set(lane, Tally::start(episode));
             let key = EpisodeKey { seed: self.seed, env: env as u64, episode };
             let environment = &self.environment;
-            self.states[block_idx].with_mut(lane, |state| environment.restart(state, key));
+            self.states[block_idx].with_mut(lane, |state| *state = environment.reset(key));
         }
     }
 }

@@ -197,10 +197,6 @@ pub trait Environment: Send + Sync {
     fn action_space(&self) -> ActionSpace;
     /// Starts the episode named by `key`.
     fn reset(&self, key: EpisodeKey) -> Self::State;
-    /// Starts the episode named by `key` in the place of another, whose memory it may take over.
-    fn restart(&self, state: &mut Self::State, key: EpisodeKey) {
-        *state = self.reset(key);
-    }
     /// Plays one step. The batch has checked that the action is in the action space.
     fn step(&self, state: &mut Self::State, action: Action<'_>) -> Transition;
     /// The same, and what the step did.

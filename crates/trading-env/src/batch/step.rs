@@ -233,6 +233,6 @@ impl<E: Environment> Stepper<'_, E> {
         let episode = stepped.tallies.get(lane).episode + 1;
         stepped.tallies.set(lane, Tally::start(episode));
         let key = EpisodeKey { seed: self.seed, env, episode };
-        stepped.states.with_mut(lane, |state| self.environment.restart(state, key));
+        stepped.states.with_mut(lane, |state| *state = self.environment.reset(key));
     }
 }

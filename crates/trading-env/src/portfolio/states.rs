@@ -42,7 +42,7 @@ pub struct States {
 
 /// What every step reads and writes: one array a quantity, so that a step works on several episodes at once. The
 /// quantities are those of [`State`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[repr(align(64))]
 pub(super) struct Often {
     pub(super) symbol_idx: [u32; BLOCK_LEN],
@@ -62,23 +62,7 @@ pub(super) struct Often {
 impl States {
     #[inline]
     fn get(&self, lane: usize) -> State {
-        let often = &self.often;
-        State {
-            symbol_idx: often.symbol_idx[lane],
-            row: often.row[lane],
-            last_row: often.last_row[lane],
-            bars_held: often.bars_held[lane] as u32,
-            account: Account {
-                cash: often.cash[lane],
-                shares: often.shares[lane],
-                entry_price: often.entry_price[lane],
-            },
-            held_target: often.held_target[lane],
-            equity: often.equity[lane],
-            peak: often.peak[lane],
-            max_drawdown: often.max_drawdown[lane],
-            seldom: self.seldom[lane],
-        }
+        self.often.get(lane, self.seldom[lane])
     }
 
     #[inline]
@@ -89,6 +73,32 @@ impl States {
 }
 
 impl Often {
+    /// The state in a lane, whose rest is `seldom`.
+    #[inline]
+    fn get(&self, lane: usize, seldom: Seldom) -> State {
+        State {
+            symbol_idx: self.symbol_idx[lane],
+            row: self.row[lane],
+            last_row: self.last_row[lane],
+            bars_held: self.bars_held[lane] as u32,
+            account: Account {
+                cash: self.cash[lane],
+                shares: self.shares[lane],
+                entry_price: self.entry_price[lane],
+            },
+            held_target: self.held_target[lane],
+            equity: self.equity[lane],
+            peak: self.peak[lane],
+            max_drawdown: self.max_drawdown[lane],
+            seldom,
+        }
+    }
+
+    /// Takes a lane over from `other`.
+    pub(super) fn take(&mut self, lane: usize, other: &Self) {
+        self.set(lane, &other.get(lane, Seldom::default()));
+    }
+
     #[inline]
     fn set(&mut self, lane: usize, state: &State) {
         self.symbol_idx[lane] = state.symbol_idx;
@@ -103,43 +113,14 @@ impl Often {
         self.peak[lane] = state.peak;
         self.max_drawdown[lane] = state.max_drawdown;
     }
-
-    /// Takes a lane over from `other`.
-    pub(super) fn take(&mut self, lane: usize, other: &Self) {
-        self.symbol_idx[lane] = other.symbol_idx[lane];
-        self.row[lane] = other.row[lane];
-        self.last_row[lane] = other.last_row[lane];
-        self.bars_held[lane] = other.bars_held[lane];
-        self.cash[lane] = other.cash[lane];
-        self.shares[lane] = other.shares[lane];
-        self.entry_price[lane] = other.entry_price[lane];
-        self.held_target[lane] = other.held_target[lane];
-        self.equity[lane] = other.equity[lane];
-        self.peak[lane] = other.peak[lane];
-        self.max_drawdown[lane] = other.max_drawdown[lane];
-    }
 }
 
 impl environment::States for States {
     type State = State;
 
     fn from_fn(mut state: impl FnMut(usize) -> State) -> Self {
-        let none = [0; BLOCK_LEN];
-        let zeros = [0.0; BLOCK_LEN];
-        let often = Often {
-            symbol_idx: none,
-            row: none,
-            last_row: none,
-            bars_held: zeros,
-            cash: zeros,
-            shares: zeros,
-            entry_price: zeros,
-            held_target: zeros,
-            equity: zeros,
-            peak: zeros,
-            max_drawdown: zeros,
-        };
-        let mut states = Self { often, seldom: Box::new([Seldom::default(); BLOCK_LEN]) };
+        let seldom = Box::new([Seldom::default(); BLOCK_LEN]);
+        let mut states = Self { often: Often::default(), seldom };
         (0..BLOCK_LEN).for_each(|lane| states.set(lane, &state(lane)));
         states
     }
