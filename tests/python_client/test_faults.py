@@ -144,6 +144,8 @@ class Faults(Place):
         before = signal.signal(signal.SIGINT, lambda *_: None)
         self.addCleanup(signal.signal, signal.SIGINT, before)
         self.assertNotEqual(os.getpgid(env.connection.server_pid), os.getpgrp())
+        # Sessions are scheduled apart: to give a core to another session's process is not to be relied on.
+        self.assertEqual(os.getsid(env.connection.server_pid), os.getsid(0))
         os.kill(os.getpid(), signal.SIGINT)
         env.step(np.zeros(1, int))
 

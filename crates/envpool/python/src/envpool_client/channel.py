@@ -13,6 +13,7 @@ import sys
 import time
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 from .awake import Spinner
 from .errors import NotReached, ServerGone, ServerTimeout
@@ -62,8 +63,7 @@ class Channel:
         try:
             for pipe in (writer, reader):
                 _widen(pipe)
-            # A Ctrl-C is for this program, which may catch it and go on; the server ends with its input.
-            process = subprocess.Popen(arguments, stdin=their_input, stdout=their_output, start_new_session=True)
+            process = subprocess.Popen(arguments, stdin=their_input, stdout=their_output, **_of_its_own_group())
         except BaseException as error:
             os.close(writer)
             os.close(reader)
@@ -227,6 +227,16 @@ class Channel:
             return ServerGone(f"{self.peer} went away")
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         return ServerGone(f"{self.peer} went away ({how}); its own message, if any, stands above")
+
+
+def _of_its_own_group() -> dict[str, Any]:
+    """What has `Popen` put a process into a group of its own: a Ctrl-C is for this program, which may catch it and go
+    on, and the server ends with its input. In the same session, for Linux schedules sessions as groups (`man 7 sched`,
+    autogroup): between two of them `sched_yield` gives nothing away, and a client that waits awake on the server's core
+    would keep it."""
+    if sys.version_info >= (3, 11):
+        return {"process_group": 0}
+    return {"preexec_fn": os.setpgrp}
 
 
 def _end(descriptors: set[int], process: subprocess.Popen[bytes] | None, limit_seconds: float) -> None:
