@@ -6,15 +6,15 @@ import common  # noqa: F401  (puts the package on the path)
 from envpool_client.awake import Spinner
 
 
-class Stream:
-    """Readable at a given look, counted from 1; never if 0."""
+class Thing:
+    """Ready at a given look, counted from 1; never if 0."""
 
-    def __init__(self, readable_at):
-        self.readable_at, self.looks = readable_at, 0
+    def __init__(self, ready_at):
+        self.ready_at, self.looks = ready_at, 0
 
-    def poll(self, _milliseconds):
+    def __call__(self):
         self.looks += 1
-        return [1] if self.looks == self.readable_at else []
+        return self.looks == self.ready_at
 
 
 def spinner(mean, max_mean):
@@ -26,27 +26,27 @@ def spinner(mean, max_mean):
 
 class Awake(unittest.TestCase):
     def test_a_short_wait_is_looked_through_and_a_long_one_slept_through(self):
-        short, long = Stream(5), Stream(0)
+        short, long = Thing(5), Thing(0)
         self.assertTrue(spinner(0.5, 1.0).look(short))
         self.assertEqual(short.looks, 5)
         self.assertFalse(spinner(2.0, 1.0).look(long))
         self.assertEqual(long.looks, 1)
 
     def test_looking_has_an_end(self):
-        never = Stream(0)
+        never = Thing(0)
         self.assertFalse(spinner(0.0, 0.01).look(never))
         self.assertGreater(never.looks, 1)
 
     def test_a_sleeper_finds_out_that_the_other_side_is_fast_again(self):
         sleeper = spinner(2.0, 1.0)
-        found = [sleeper.look(Stream(3)) for _ in range(16)]
+        found = [sleeper.look(Thing(3)) for _ in range(16)]
         self.assertEqual(found, [False] * 15 + [True])
         sleeper.ready()
         self.assertLess(sleeper._mean, 1.0)
-        self.assertTrue(sleeper.look(Stream(3)), "it looks from now on")
+        self.assertTrue(sleeper.look(Thing(3)), "it looks from now on")
 
     def test_on_one_core_nobody_looks_twice(self):
-        alone, never = spinner(0.0, 0.0), Stream(0)
+        alone, never = spinner(0.0, 0.0), Thing(0)
         for looks in range(1, 50):
             self.assertFalse(alone.look(never))
             self.assertEqual(never.looks, looks)
@@ -60,6 +60,6 @@ class Awake(unittest.TestCase):
                 # Both slept, so that the wait was long.
                 told_spinner._begun = -1.0
                 told_spinner.ready()
-            never = Stream(0)
+            never = Thing(0)
             self.assertFalse(told_spinner.look(never))
             self.assertEqual(never.looks > 1, looks_on, told)

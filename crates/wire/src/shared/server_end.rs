@@ -297,6 +297,31 @@ mod tests {
         assert!(!server.fall_asleep());
     }
 
+    /// As of a client that cannot exchange a word in one piece: it sees that this side sleeps, and says that it no longer
+    /// does when this is so no longer, or so again.
+    #[test]
+    fn a_wake_too_many_is_ignored() {
+        let slots = Slots::of(&Open::training(2, 1), 1);
+        let mut server = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);
+        let (_, mut descriptors) = server.offer(1, slots, 64);
+        let mapping = Mapping::read_write(descriptors.remove(0), slots.exchange_bytes()).unwrap();
+        let client = Exchange::new(mapping, slots);
+        assert!(server.mapped(1, true).is_some());
+        let mut body = [0; 8];
+        for (number, is_told_again) in (1..).zip([false, true, true, false]) {
+            assert!(server.fall_asleep());
+            if is_told_again {
+                assert!(!client.server_wakes(), "it is now said to be awake, and a frame is under way");
+            }
+            server.woken_by(Kind::Wake);
+            assert_eq!(server.n_due_wakes, 0);
+            assert!(!client.post(number, 0), "nobody is to be woken");
+            assert!(!server.fall_asleep(), "a request is posted, and no frame under way");
+            assert!(server.take_posted(&mut body).unwrap().is_some());
+            assert_eq!(server.answer(1, AnswerKind::Slab), Some(false));
+        }
+    }
+
     #[test]
     fn posts_are_taken_one_by_one_and_no_more_than_there_is_room_for() {
         let mut server = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);

@@ -19,27 +19,31 @@ AUTORESET: dict[AutoresetMode, AutoresetName] = {
 _STATISTICS = ("episode_return", "final_equity", "turnover", "max_drawdown", "trades", "costs")
 
 
-def action_type(space: gym.Space[Any]) -> np.dtype[Any]:
-    """How an action's numbers are sent."""
-    return np.dtype("<i4" if isinstance(space, gym.spaces.Discrete) else "<f4")
+class AsSent:
+    """How the actions of `n_envs` environments, each one of `space`, are sent."""
 
+    def __init__(self, space: gym.Space[Any], n_envs: int) -> None:
+        self._space = space
+        self._is_discrete = isinstance(space, gym.spaces.Discrete)
+        self._type: np.dtype[Any] = np.dtype("<i4" if self._is_discrete else "<f4")
+        self._shape = (n_envs, *(space.shape or ()))
 
-def as_sent(actions: npt.NDArray[Any], space: gym.Space[Any], n_envs: int) -> npt.NDArray[Any]:
-    """The actions of `n_envs` environments, each one of `space`, as they are sent."""
-    given, sent_type = np.asarray(actions), action_type(space)
-    is_discrete = isinstance(space, gym.spaces.Discrete)
-    due = (n_envs, *(space.shape or ()))
-    if given.shape != due:
-        raise ValueError(f"actions of shape {given.shape}, where {due} are due: one for each environment")
-    if given.dtype == sent_type and given.flags.c_contiguous:
-        return given
-    if is_discrete and given.dtype.kind not in "iub":
-        raise ValueError(f"actions of type {given.dtype}: the action space is {space}, so send whole numbers")
-    sent = np.ascontiguousarray(given, sent_type)
-    if is_discrete and not np.array_equal(sent, given):
-        env = int(np.argmax(sent != given))
-        raise ValueError(f"environment {env}: action {given[env]} is not in {space}")
-    return sent
+    def __call__(self, actions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """`actions` in the type and order in which they are sent; themselves, if they are so."""
+        given = np.asarray(actions)
+        if given.shape != self._shape:
+            raise ValueError(f"actions of shape {given.shape}, where {self._shape} are due: one for each environment")
+        if given.dtype == self._type and given.flags.c_contiguous:
+            return given
+        if self._is_discrete and given.dtype.kind not in "iub":
+            raise ValueError(
+                f"actions of type {given.dtype}: the action space is {self._space}, so send whole numbers"
+            )
+        sent = np.ascontiguousarray(given, self._type)
+        if self._is_discrete and not np.array_equal(sent, given):
+            env = int(np.argmax(sent != given))
+            raise ValueError(f"environment {env}: action {given[env]} is not in {self._space}")
+        return sent
 
 
 def infos(finished: npt.NDArray[np.void], rows: npt.NDArray[Any], n_rows: int, mode: AutoresetMode) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
-from .arrays import as_sent, infos
+from .arrays import AsSent, infos
 from .errors import Refused
 from .opened import Command, Opened, Step, asked_of, connected
 from .protocol import TRACE_COLUMNS, Episode, Range, Start
@@ -56,7 +56,7 @@ class AsyncEnv(Opened):
     ) -> None:
         self._mode = AutoresetMode(autoreset_mode)
         with connected(command, address, num_envs, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
-                       shared_memory=shared_memory) as self.connection:
+                       shared_memory=shared_memory, posts=False) as self.connection:
             specification = self.specification
             asked = asked_of(specification, num_envs=num_envs, seed=seed, range=range, start=start, episode=episode,
                              mode=self._mode, trace=trace, liquidate_at_end=liquidate_at_end)
@@ -71,6 +71,7 @@ class AsyncEnv(Opened):
             self._is_even = n_envs % self.batch_size == 0
             self._open_session(asked, copy or not self._is_even)
             self.observation_space, self.action_space = specification.observation_space, specification.action_space
+        self._as_sent = AsSent(self.action_space, self.batch_size)
         self.all_env_ids = np.arange(n_envs, dtype=np.int32)
         self._is_away = np.zeros(n_envs, np.bool_)
         self._away: deque[npt.NDArray[np.int32]] = deque()
@@ -111,7 +112,7 @@ class AsyncEnv(Opened):
         """Sends the actions of the environments `env_id`, in any order, without waiting; without `env_id` those of the
         environments that `recv` gave last."""
         ids, order = self._as_asked(self._given if env_id is None else env_id)
-        sent = as_sent(actions, self.action_space, self.batch_size)
+        sent = self._as_sent(actions)
         if order is not None:
             sent = np.ascontiguousarray(sent[order])
         self._session.send(sent, ids.astype(np.uint32) if self._open.is_partial else None)

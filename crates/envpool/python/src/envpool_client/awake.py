@@ -6,8 +6,8 @@ told by the server: whoever waits counts wake-ups too."""
 from __future__ import annotations
 
 import os
-import select
 import time
+from collections.abc import Callable
 
 _MAX_MEAN_SECONDS = 150e-6
 """Waits that take longer on average are slept through."""
@@ -27,7 +27,9 @@ _yield_core = getattr(os, "sched_yield", lambda: None)
 class Spinner:
     """How long one side has waited of late."""
 
-    def __init__(self) -> None:
+    def __init__(self, looks: int = 1) -> None:
+        """`looks` between two glances at the clock: few where to look is to ask the system."""
+        self._looks = looks
         self._mean = self._begun = 0.0
         self._n_slept = 0
         self._is_told = False
@@ -43,11 +45,11 @@ class Spinner:
         if self._is_told:
             self._learn(nanoseconds * 1e-9)
 
-    def look(self, readable: select.poll) -> bool:
+    def look(self, is_ready: Callable[[], bool]) -> bool:
         """Looks for a while whether something has come, and says whether it has. If it has not, the caller sleeps.
         In any case it calls `ready` then."""
         self._begun = begun = _clock()
-        if readable.poll(0):
+        if is_ready():
             return True
         is_trial = self._mean > self._max_mean
         if is_trial and self._is_told:
@@ -61,10 +63,11 @@ class Spinner:
         is_all = is_trial or self._is_told
         end = begun + (self._max_mean if is_all else max(2.0 * self._mean, self._max_mean / 4.0))
         while _clock() < end:
-            if readable.poll(0):
-                if is_trial:
-                    self._mean = _clock() - begun
-                return True
+            for _ in range(self._looks):
+                if is_ready():
+                    if is_trial:
+                        self._mean = _clock() - begun
+                    return True
             _yield_core()
         return False
 

@@ -33,7 +33,8 @@ class Channel:
         self.peer = peer
         self.process = process
         self._reader, self._writer = reader, writer
-        self._answer_timeout = answer_timeout
+        self.answer_timeout = answer_timeout
+        """How many seconds of silence are waited for an answer."""
         self._spinner = Spinner()
         # Also when this value is forgotten and at the interpreter's end, so that no server is left over.
         self._end = weakref.finalize(self, _end, {reader, writer}, process, _EXIT_LIMIT_SECONDS)
@@ -108,10 +109,15 @@ class Channel:
         """Whether the stream has been given up."""
         return not self._end.alive
 
+    def check_open(self) -> None:
+        """An error if the stream has been given up."""
+        if self.closed:
+            raise ServerGone(f"the connection to {self.peer} is closed; open another")
+
     def send(self, *parts: bytes | memoryview, even_if_gone: bool = False) -> None:
         """Writes all of `parts`. With `even_if_gone` a peer that has closed its end is no error, since what it has
         said before can still be read."""
-        self._check_open()
+        self.check_open()
         left = [memoryview(part).cast("B") for part in parts if len(part)]
         while left:
             try:
@@ -135,14 +141,14 @@ class Channel:
     def receive_soon_into(self, view: memoryview) -> None:
         """Fills `view` with what is likely to come soon."""
         if not self._early and not self.closed:
-            self._spinner.look(self._readable)
+            self._spinner.look(self._is_readable)
         self.receive_into(view)
         self._spinner.ready()
 
     def receive_into(self, view: memoryview, timeout: float | None = None) -> None:
         """Fills `view`."""
-        self._check_open()
-        limit = self._answer_timeout if timeout is None else timeout
+        self.check_open()
+        limit = self.answer_timeout if timeout is None else timeout
         filled = min(len(self._early), len(view))
         if filled:
             view[:filled] = self._early[:filled]
@@ -161,7 +167,7 @@ class Channel:
 
     def receive_with_descriptors_into(self, view: memoryview) -> list[int]:
         """Fills `view`, and gives the descriptors that come with it: only over a socket."""
-        self._check_open()
+        self.check_open()
         if self._early:
             # Not what is asked for, and without descriptors.
             self.receive_into(view)
@@ -171,7 +177,7 @@ class Channel:
         filled = 0
         try:
             while filled < len(view):
-                self._wait(self._readable, self._answer_timeout)
+                self._wait(self._readable, self.answer_timeout)
                 try:
                     received, came, _, _ = socket.recv_fds(stream, len(view) - filled, 2)
                 except BlockingIOError:
@@ -198,27 +204,26 @@ class Channel:
     def _wait_while_reading(self) -> None:
         """Waits until more can be written, or something was read."""
         if len(self._early) >= _MAX_EARLY_BYTES:
-            self._wait(self._writable, self._answer_timeout)
+            self._wait(self._writable, self.answer_timeout)
             return
-        self._wait(self._either, self._answer_timeout)
+        self._wait(self._either, self.answer_timeout)
         try:
             came = os.read(self._reader, 1 << 16)
         except (BlockingIOError, ConnectionResetError):
             return
         if not came:
             # Its end is seen by whoever reads or writes next; until then there is nothing to wait for here.
-            self._wait(self._writable, self._answer_timeout)
+            self._wait(self._writable, self.answer_timeout)
         self._early += came
+
+    def _is_readable(self) -> bool:
+        return bool(self._readable.poll(0))
 
     def _wait(self, poll: select.poll, seconds: float) -> None:
         if not poll.poll(math.ceil(seconds * 1000)):
             raise ServerTimeout(
                 f"{self.peer} has not answered for {seconds:g} s; is it stopped, or the machine overloaded?"
             )
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise ServerGone(f"the connection to {self.peer} is closed; open another")
 
     def _gone(self) -> ServerGone:
         self.close()

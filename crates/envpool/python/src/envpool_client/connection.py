@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .barrier import Barrier, barrier
 from .channel import Channel
 from .errors import ProtocolError, Refused, ServerGone
 from .memory import SharedMemory, Slots, map_descriptors, map_files
+from .posts import Posts
 from .protocol import (
     CAN_BATCH,
     CAN_MAP_DESCRIPTORS,
     CAN_MAP_FILES,
+    CAN_POST,
     ERROR_CODES,
     HEADER_BYTES,
     MAX_CONTROL_BYTES,
@@ -50,10 +53,12 @@ class Connection:
         connect_timeout: float = 20.0,
         answer_timeout: float = 60.0,
         shared_memory: bool = True,
+        posts: bool = True,
     ) -> None:
         """`start_timeout` is for a server to load its tables and say hello, `connect_timeout` for somebody to
         listen, `answer_timeout` for every answer after; all in seconds. With `shared_memory` actions and slabs travel in
-        memory where both sides can map it, and in frames elsewhere."""
+        memory where both sides can map it, and in frames elsewhere; with `posts` whole batches need no frames at all then,
+        where this machine has a memory barrier for Python. Sessions of partial batches are slower on such a connection."""
         if (command is None) == (address is None):
             raise ValueError("say either command=['envpool', 'features.parquet'] or address='unix:PATH'")
         if command is not None:
@@ -64,6 +69,9 @@ class Connection:
         self._capabilities = CAN_BATCH
         if shared_memory:
             self._capabilities |= CAN_MAP_FILES if command is not None else CAN_MAP_DESCRIPTORS
+        self._barrier: Barrier | None = barrier() if shared_memory and posts else None
+        if self._barrier is not None:
+            self._capabilities |= CAN_POST
         self._n_due = 0
         # Whether a request or an answer has gone or come in part; for good, if an error stopped it.
         self._is_cut = False
@@ -116,33 +124,63 @@ class Connection:
             shared = map_files(*paths, slots) if paths else map_descriptors(descriptors, slots)
             self.send(Kind.MAP, number, bytes([shared is not None]))
             self.receive_nothing(Kind.MAPPED, number)
-        return Session(self, number, layout, slots.n_slots, copy, shared)
+        posts = None
+        if shared is not None and self._barrier is not None and self._capabilities & CAN_POST and not request.is_partial:
+            posts = Posts(shared.words, self._barrier)
+        return Session(self, number, layout, slots.n_slots, copy, shared, posts)
 
     def send(self, kind: Kind, session: int, *parts: bytes | memoryview, n_due: int = 0) -> None:
         """Sends one request, while `n_due` answers to others are due, which will come first."""
+        self._begin_exchange(n_due)
+        self.channel.send(encode_header(kind, session, sum(map(len, parts))), *parts)
+        self._is_cut = False
+
+    def post(self, posts: Posts, session: int) -> None:
+        """Asks for the step whose actions stand in a session's shared memory, without a frame unless the server sleeps."""
+        self.channel.check_open()
+        self._begin_exchange(0)
+        if posts.post():
+            self.channel.send(encode_header(Kind.WAKE, session, 0))
+        self._is_cut = False
+
+    def receive_posted(self, posts: Posts, session: int) -> bool:
+        """Waits for the answer to what was posted: whether it is in the slab, and not in a frame that is yet to be
+        received."""
+        self._is_cut = True
+        if not posts.look():
+            while posts.fall_asleep():
+                self.receive_header(Kind.WAKE, session, self.channel.answer_timeout)
+        if not posts.receive():
+            return False
+        self.end_exchange()
+        return True
+
+    def _begin_exchange(self, n_due: int) -> None:
         if (self._is_cut or self._n_due != n_due) and not self.channel.closed:
             raise ServerGone(
                 f"the last exchange with {self.peer} was cut short, so its answer is still due; "
                 "close this connection and open another"
             )
         self._is_cut = True
-        self.channel.send(encode_header(kind, session, sum(map(len, parts))), *parts)
         self._n_due += 1
-        self._is_cut = False
 
     def receive_header(self, due: Kind, session: int, timeout: float | None = None,
                        descriptors: list[int] | None = None) -> int:
         """The length of the answer that is due; a refusal is raised. What comes with it is put into `descriptors`."""
         self._is_cut = True
-        if descriptors is not None:
-            descriptors += self.channel.receive_with_descriptors_into(memoryview(self._header))
-        elif timeout is not None:
-            self.channel.receive_into(memoryview(self._header), timeout)
-        else:
-            self.channel.receive_soon_into(memoryview(self._header))
-        if self._header == encode_header(due, session, 0):
-            return 0
-        kind, number, length = decode_header(self._header, self.peer)
+        while True:
+            if descriptors is not None:
+                descriptors += self.channel.receive_with_descriptors_into(memoryview(self._header))
+            elif timeout is not None:
+                self.channel.receive_into(memoryview(self._header), timeout)
+            else:
+                self.channel.receive_soon_into(memoryview(self._header))
+            if self._header == encode_header(due, session, 0):
+                return 0
+            kind, number, length = decode_header(self._header, self.peer)
+            # One that was sent when this side was no longer asleep.
+            if kind is not Kind.WAKE or length != 0:
+                break
         if kind is Kind.REFUSED:
             reader = Reader(self._receive_body(length), self.peer)
             code, text = reader.unsigned(4), reader.string()
@@ -214,9 +252,11 @@ class Session:
     `max_in_flight` of them may be without an answer. Answers come in the order of the requests."""
 
     def __init__(self, connection: Connection, number: int, layout: SlabLayout, max_in_flight: int, copy: bool,
-                 shared: SharedMemory | None) -> None:
+                 shared: SharedMemory | None, posts: Posts | None) -> None:
         self.connection, self.number, self.layout, self.max_in_flight = connection, number, layout, max_in_flight
-        self._shared = shared
+        self._shared, self._posts = shared, posts
+        # Whether the last request was posted, and not sent in a frame.
+        self._is_posted = False
         self._head, self._record = layout.head(), layout.record()
         self._max_bytes = layout.max_bytes
         # Those that are read where they lie are taken apart once.
@@ -253,13 +293,20 @@ class Session:
         if env_id is not None:
             parts.insert(0, np.ascontiguousarray(env_id, "<u4").data.cast("B"))
         slot = self._n_turns % self.max_in_flight
-        if self._shared is not None and self._shared.write_request(slot, *parts):
-            parts = []
-        self._send(Kind.STEP, *parts)
+        is_written = self._shared is not None and self._shared.write_request(slot, *parts)
+        if is_written and self._posts is not None:
+            self.connection.post(self._posts, self.number)
+            self._went(is_posted=True)
+        else:
+            self._send(Kind.STEP, *([] if is_written else parts))
 
     def _send(self, kind: Kind, *parts: bytes | memoryview) -> None:
         n_due = len(self._in_flight) if self.layout.is_partial else 0
         self.connection.send(kind, self.number, *parts, n_due=n_due)
+        self._went(is_posted=False)
+
+    def _went(self, is_posted: bool) -> None:
+        self._is_posted = is_posted
         self._in_flight.append(self._n_turns % self.max_in_flight)
         self._n_turns += 1
 
@@ -274,6 +321,8 @@ class Session:
         if not self._in_flight:
             raise ValueError("nothing is in flight, so nothing can be received: send actions, or reset, first")
         slot = self._in_flight.popleft()
+        if self._is_posted and self._posts is not None and connection.receive_posted(self._posts, self.number):
+            return self._read_shared(slot)
         length = connection.receive_header(Kind.SLAB, self.number)
         if length == 0 and self._shared is not None:
             self.connection.channel.tell(self._shared.took)

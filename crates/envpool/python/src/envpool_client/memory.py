@@ -1,6 +1,4 @@
-"""A session's shared memory: actions go where the server reads them, and slabs are read where it writes them.
-
-Python has no ordered loads and stores, so every step still sends a frame and waits for one; they are empty."""
+"""A session's shared memory: actions go where the server reads them, and slabs are read where it writes them."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 ACTIONS_AT = 512
-"""Where the actions begin; what stands before them is for clients with atomics."""
+"""Where the actions begin. Before them stand the words of `posts.py`."""
 _TOOK_AT = 132
 _LINE = 64
 
@@ -55,15 +53,16 @@ class SharedMemory:
     def __init__(self, exchange: int, slab: int, slots: Slots) -> None:
         written = mmap.mmap(exchange, slots.exchange_bytes, access=mmap.ACCESS_WRITE)
         read = mmap.mmap(slab, slots.n_slots * slots.slab_bytes, access=mmap.ACCESS_READ)
-        self._written: npt.NDArray[np.uint8] = np.frombuffer(written, np.uint8)
+        self._written = memoryview(written)
         self._read: npt.NDArray[np.uint8] = np.frombuffer(read, np.uint8)
-        self._took: npt.NDArray[np.uint32] = self._written[_TOOK_AT : _TOOK_AT + 4].view("<u4")
+        self.words = self._written[:ACTIONS_AT].cast("I")
+        """What stands before the actions."""
         self._slots = slots
 
     @property
     def took(self) -> int:
         """Nanoseconds that the last answer took."""
-        return int(self._took[0])
+        return self.words[_TOOK_AT // 4]
 
     def slab(self, slot: int) -> npt.NDArray[np.uint8]:
         """What the server writes; read-only."""
@@ -76,7 +75,7 @@ class SharedMemory:
             return False
         at = self._slots.request_at(slot)
         for part in parts:
-            self._written[at : at + len(part)] = np.frombuffer(part, np.uint8)
+            self._written[at : at + len(part)] = part
             at += len(part)
         return True
 

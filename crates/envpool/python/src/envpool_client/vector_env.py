@@ -10,7 +10,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from .arrays import as_sent, infos
+from .arrays import AsSent, infos
 from .opened import Command, Opened, Step, asked_of, connected
 from .protocol import TRACE_COLUMNS, Episode, Range, Slab, Start
 
@@ -63,6 +63,7 @@ class VectorEnv(Opened, gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArra
             self.single_observation_space = specification.observation_space
             self.single_action_space = specification.action_space
         self.num_envs = self._open.n_envs
+        self._as_sent = AsSent(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.metadata = {"autoreset_mode": self._mode, "render_modes": []}
@@ -110,7 +111,7 @@ class VectorEnv(Opened, gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArra
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Sends actions, so that this program can do other work while the server steps."""
         self._check_not_pending("step_async")
-        self._session.send(as_sent(actions, self.single_action_space, self.num_envs))
+        self._session.send(self._as_sent(actions))
         self._is_pending = True
 
     def step_wait(self) -> Step:
