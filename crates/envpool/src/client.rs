@@ -259,6 +259,26 @@ mod tests {
     }
 
     #[test]
+    fn a_session_is_opened_while_a_refusal_of_another_is_under_way() {
+        let (_folder, address) = listening(&[]);
+        for transport in [wire::Transport::Shared, wire::Transport::Inline] {
+            let mut client =
+                Client::connect_over(&address, Duration::from_secs(5), "test", transport).unwrap();
+            let mut first = client.open(&Open::training(2, 1)).unwrap();
+            client.reset(&mut first).unwrap();
+            for _ in 0..20 {
+                client.send(&mut first, Actions::Discrete(&[0, 7])).unwrap();
+                let mut second = client.open(&Open::training(3, 1)).unwrap();
+                client.reset(&mut second).unwrap();
+                let error = client.receive(&mut first).unwrap_err();
+                assert!(error.to_string().contains("environment 1: action 7"), "{error}");
+                client.step(&mut first, Actions::Discrete(&[0, 1])).unwrap();
+                client.close(second).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn a_client_that_dies_in_the_middle_of_a_frame_ends_its_conversation_quietly() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let hello = encode(&Hello { client: "dying".into(), capabilities: 0 }).unwrap();

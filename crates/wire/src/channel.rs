@@ -135,11 +135,33 @@ impl Channel {
     pub(crate) fn receive_header_for(&mut self, session: u32, limit: Duration) -> Result<Header, WireError> {
         loop {
             let header = self.receive_header(limit)?;
-            if header.kind != Kind::Refused || [0, session].contains(&header.session) {
+            if self.is_for(session, header)? {
                 return Ok(header);
             }
+        }
+    }
+
+    /// The same, and the descriptors that come with it: only over a Unix socket.
+    pub(crate) fn receive_header_and_descriptors_for(
+        &mut self,
+        session: u32,
+        limit: Duration,
+    ) -> Result<(Header, Vec<OwnedFd>), WireError> {
+        loop {
+            let (header, descriptors) = self.receive_header_and_descriptors(limit)?;
+            if self.is_for(session, header)? {
+                return Ok((header, descriptors));
+            }
+        }
+    }
+
+    /// Whether an answer is for `session`, and not a refusal of another, which is then kept.
+    fn is_for(&mut self, session: u32, header: Header) -> Result<bool, WireError> {
+        let is_for = header.kind != Kind::Refused || [0, session].contains(&header.session);
+        if !is_for {
             self.keep_refusal(header)?;
         }
+        Ok(is_for)
     }
 
     /// Reads a refusal, and keeps it until its session is waited for.
@@ -163,25 +185,26 @@ impl Channel {
     pub(crate) fn receive_header(&mut self, limit: Duration) -> Result<Header, WireError> {
         let mut bytes = [0; HEADER_BYTES];
         self.receive_exact(&mut bytes, limit)?;
-        match self.decode_header(&bytes)? {
-            header if header.kind == Kind::Goodbye => {
-                Err(WireError::PeerGone { peer: self.peer.clone(), detail: ": it was told to end".into() })
-            }
-            header => Ok(header),
-        }
+        self.decode_header(&bytes)
     }
 
     fn decode_header(&self, bytes: &[u8; HEADER_BYTES]) -> Result<Header, WireError> {
-        Header::decode(bytes).map_err(|error| match error {
+        let header = Header::decode(bytes).map_err(|error| match error {
             HeaderError::Version(theirs) => WireError::Version { peer: self.peer.clone(), theirs },
             HeaderError::Magic(bytes) => self
                 .garbled(format!("{:?} (only frames may be on its stdout)", String::from_utf8_lossy(&bytes))),
             other => self.garbled(format!("{other:?}")),
-        })
+        })?;
+        if header.kind == Kind::Goodbye {
+            return Err(WireError::PeerGone {
+                peer: self.peer.clone(),
+                detail: ": it was told to end".into(),
+            });
+        }
+        Ok(header)
     }
 
-    /// A header, and the descriptors that come with it: only over a Unix socket.
-    pub(crate) fn receive_header_and_descriptors(
+    fn receive_header_and_descriptors(
         &mut self,
         limit: Duration,
     ) -> Result<(Header, Vec<OwnedFd>), WireError> {

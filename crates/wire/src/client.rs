@@ -220,9 +220,9 @@ impl Client {
         let body = open.encode(self.capabilities).map_err(misuse)?;
         self.channel.send(Kind::Open, id, &body)?;
         let (header, descriptors) = if self.capabilities & CAN_MAP_DESCRIPTORS == 0 {
-            (self.channel.receive_header(ANSWER_LIMIT)?, Vec::new())
+            (self.channel.receive_header_for(id, ANSWER_LIMIT)?, Vec::new())
         } else {
-            self.channel.receive_header_and_descriptors(ANSWER_LIMIT)?
+            self.channel.receive_header_and_descriptors_for(id, ANSWER_LIMIT)?
         };
         let (opened, sharing): (Opened, Sharing) = self.channel.receive_message(header, Kind::Opened)?;
         if opened.n_envs != open.n_envs || opened.obs_len != self.spec.observation.len {
