@@ -1,13 +1,15 @@
 //! What `envpool` promises to any client: rewards that add up, the same bits for any thread count, several
 //! clients and sessions, a clean end.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipe_tests::{Guard, Place, Run, bin};
 use random::{Purpose, Stream};
+use wire::message::Hello;
 use wire::{Actions, Autoreset, Client, Episode, Open, Range, Start, Transport};
 
 fn spawn(args: &[&str]) -> Client {
@@ -468,10 +470,33 @@ fn who_opens_no_session_is_ended_by_the_idle_timeout_and_told_so_and_who_has_one
     let its_last = closed.open(&Open::training(4, 1)).expect("a session");
     closed.close(its_last).expect("its end");
     let idle = connect();
-    pipe_tests::until("two clients are ended", || {
+    // Whoever sends a byte now and then has no session for all that, nor has he said hello.
+    let trickle = |greeted: bool| {
+        let mut stream = UnixStream::connect(place.path("s")).expect("a connection");
+        let hello =
+            wire::message::encode(&Hello { client: "trickle".into(), capabilities: 0 }).expect("bytes");
+        if greeted {
+            wire::frame::write(&mut stream, wire::frame::Kind::Hello, 0, &hello).expect("a hello");
+        }
+        std::thread::spawn(move || {
+            let begun = Instant::now();
+            let frame = b"ENVP".iter().cycle();
+            for byte in frame.take_while(|_| begun.elapsed() < Duration::from_secs(120)) {
+                if stream.write_all(&[*byte]).is_err() {
+                    return true;
+                }
+                std::thread::sleep(Duration::from_millis(700));
+            }
+            false
+        })
+    };
+    let (greets, says_nothing) = (trickle(true), trickle(false));
+    pipe_tests::until("three clients are ended", || {
         let said = std::fs::read_to_string(place.path("log")).unwrap_or_default();
-        said.matches("sent nothing for 3 s (--idle-timeout)").count() == 2
+        said.matches("had no session for 3 s (--idle-timeout)").count() == 3
+            && said.contains("said no hello for 10 s")
     });
+    assert!(greets.join().expect("its end") && says_nothing.join().expect("its end"), "both are hung up on");
     thinks.step(&mut session, Actions::Discrete(&[1; 4])).expect("it was never idle");
     for mut client in [closed, idle] {
         let told = client.open(&Open::training(4, 1)).map(|_| ()).unwrap_err().to_string();

@@ -1,5 +1,7 @@
 //! Serving any number of clients on a Unix socket, a thread each.
 
+mod awaited;
+
 use std::fs;
 use std::io::{self, BufReader};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -19,6 +21,7 @@ use wire::{Carrier, WireError};
 
 use serde_json::json;
 
+use self::awaited::Awaited;
 use crate::client::converse;
 use crate::log;
 use crate::served::Served;
@@ -100,8 +103,7 @@ impl Listening {
         Ok(Self { listener, path: path.to_owned(), gate })
     }
 
-    /// Serves clients until a signal ends the process. One without a session is ended when it has sent nothing for as
-    /// long as `idle_limit`.
+    /// Serves clients until a signal ends the process. One is ended when it has had no session for as long as `idle_limit`.
     pub fn serve(self, served: Served, idle_limit: Option<Duration>) -> Result<()> {
         log::tell("listening", &format!("listening on unix:{}", self.path.display()));
         let served = Arc::new(served);
@@ -194,15 +196,16 @@ enum Due {
 fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream, idle_limit: Option<Duration>) {
     const NO_HELLO_YET: usize = usize::MAX;
     let n_sessions = AtomicUsize::new(NO_HELLO_YET);
+    let awaited = Awaited::new(stream);
+    awaited.wait_for(Some(HELLO_LIMIT));
     let on_sessions = |n_open: usize| {
         n_sessions.store(n_open, Ordering::Relaxed);
         // A client that has a session may think as long as it likes.
-        let _ = stream.set_read_timeout(idle_limit.filter(|_| n_open == 0));
+        awaited.wait_for(idle_limit.filter(|_| n_open == 0));
     };
-    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, wire::Awake::new(stream));
+    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, wire::Awake::new(&awaited));
     let outcome = stream
-        .set_read_timeout(Some(HELLO_LIMIT))
-        .and_then(|()| stream.set_write_timeout(Some(UNREAD_LIMIT)))
+        .set_write_timeout(Some(UNREAD_LIMIT))
         .map_err(WireError::Io)
         .and_then(|()| converse(served, gate, Carrier::Socket, reader, stream, on_sessions));
     let Err(error) = outcome else { return };
@@ -234,7 +237,7 @@ fn in_words(error: &WireError, due: Due, idle_limit: Option<Duration>) -> String
         (Due::Hello, _) => format!("a client said no hello for {} s, or {unread}", HELLO_LIMIT.as_secs()),
         (Due::Session, Some(limit)) => {
             let seconds = limit.as_secs_f64();
-            format!("a client had no session and sent nothing for {seconds} s (--idle-timeout), or {unread}")
+            format!("a client had no session for {seconds} s (--idle-timeout), or {unread}")
         }
         _ => format!("a client {unread}"),
     }

@@ -26,7 +26,7 @@ pub struct ServiceArguments {
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = parse_mode, requires = "listen")]
     pub socket_mode: u32,
 
-    /// End a client that has no session open and has sent nothing for SECONDS [default: never].
+    /// End a client that has had no session open for SECONDS [default: never].
     ///
     /// At most 64 clients are connected at a time, and one that does nothing keeps its place from others. A client with
     /// a session may think as long as it likes.
