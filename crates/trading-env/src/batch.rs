@@ -29,7 +29,7 @@ use crate::environment::{ActionSpace, BLOCK_LEN, Environment, EpisodeKey, States
 use crate::error::ActionError;
 use chosen::{All, Chosen, Listed, check_listed};
 use spread::{MIN_ENVS_PER_TASK, Spread, TASKS_PER_THREAD};
-use step::{Run, Stepper};
+use step::{Run, Stepped, Stepper};
 use tally::{Tallies, Tally};
 
 /// What happens to an environment whose episode has ended.
@@ -242,13 +242,9 @@ impl<E: Environment> Batch<E> {
     /// A new episode, where the one before was begun.
     fn restart(&mut self, env: usize) {
         let (block_idx, lane) = (env / BLOCK_LEN, env % BLOCK_LEN);
-        let tally = self.tallies[block_idx].get(lane);
-        if tally.length > 0 {
-            let episode = tally.episode + 1;
-            self.tallies[block_idx].set(lane, Tally::start(episode));
-            let key = EpisodeKey { seed: self.seed, env: env as u64, episode };
-            let environment = &self.environment;
-            self.states[block_idx].with_mut(lane, |state| *state = environment.reset(key));
+        let (states, tallies) = (&mut self.states[block_idx], &mut self.tallies[block_idx]);
+        if tallies.get(lane).length > 0 {
+            Stepped { block_idx, states, tallies }.restart(&self.environment, self.seed, lane);
         }
     }
 }

@@ -23,11 +23,25 @@ pub(super) struct Run<'a, S> {
     pub(super) tallies: &'a mut [Tallies],
 }
 
-/// The environments of one block that are stepped.
-struct Stepped<'a, S> {
-    block_idx: usize,
-    states: &'a mut S,
-    tallies: &'a mut Tallies,
+/// One block, of which some environments are stepped.
+pub(super) struct Stepped<'a, S> {
+    pub(super) block_idx: usize,
+    pub(super) states: &'a mut S,
+    pub(super) tallies: &'a mut Tallies,
+}
+
+impl<S: States> Stepped<'_, S> {
+    /// The next episode of the environment in `lane`.
+    pub(super) fn restart<E>(&mut self, environment: &E, seed: u64, lane: usize)
+    where
+        E: Environment<State = S::State, States = S>,
+    {
+        let env = (self.block_idx * BLOCK_LEN + lane) as u64;
+        let episode = self.tallies.get(lane).episode + 1;
+        self.tallies.set(lane, Tally::start(episode));
+        let key = EpisodeKey { seed, env, episode };
+        self.states.with_mut(lane, |state| *state = environment.reset(key));
+    }
 }
 
 impl<'a, S> Run<'a, S> {
@@ -174,7 +188,7 @@ impl<E: Environment> Stepper<'_, E> {
         let (terminated, truncated) = if let Some(ended) = stepped.tallies.ended(lane) {
             out.finished[at] = 0;
             if self.autoreset == Autoreset::NextStep {
-                self.restart(stepped, lane);
+                stepped.restart(self.environment, self.seed, lane);
                 (false, false)
             } else {
                 ended
@@ -217,7 +231,7 @@ impl<E: Environment> Stepper<'_, E> {
         out.final_observations[row].copy_from_slice(observation);
         match self.autoreset {
             Autoreset::SameStep => {
-                self.restart(stepped, lane);
+                stepped.restart(self.environment, self.seed, lane);
                 stepped.states.with(lane, |state| self.environment.observe(state, observation));
             }
             Autoreset::NextStep | Autoreset::Disabled => {
@@ -225,14 +239,5 @@ impl<E: Environment> Stepper<'_, E> {
                 stepped.tallies.set(lane, Tally { ended, ..tally });
             }
         }
-    }
-
-    /// The next episode, where one has ended.
-    fn restart(&self, stepped: &mut Stepped<'_, E::States>, lane: usize) {
-        let env = (stepped.block_idx * BLOCK_LEN + lane) as u64;
-        let episode = stepped.tallies.get(lane).episode + 1;
-        stepped.tallies.set(lane, Tally::start(episode));
-        let key = EpisodeKey { seed: self.seed, env, episode };
-        stepped.states.with_mut(lane, |state| *state = self.environment.reset(key));
     }
 }
