@@ -1,12 +1,15 @@
 """What happens when either side misbehaves."""
 
 import os
+import pty
+import select
 import signal
+import sys
 import time
 
 import gymnasium
 import numpy as np
-from common import CARTPOLE, ENVPOOL, Place
+from common import CARTPOLE, ENVPOOL, PACKAGE, Place
 
 import envpool_client
 from envpool_client import AsyncEnv, VectorEnv
@@ -41,6 +44,20 @@ class Faults(Place):
                 call()
         np.testing.assert_array_equal(env.step_wait()[0], twin.step(actions)[0])
         np.testing.assert_array_equal(env.step(actions)[0], twin.step(actions)[0])
+
+    def test_a_second_request_before_the_first_is_received_changes_nothing(self):
+        env, twin = (self.env(num_envs=4, seed=1) for _ in range(2))
+        env.reset(), twin.reset()
+        for step in range(20):
+            actions = (np.arange(4, dtype="<i4") + step) % 3
+            env._session.send(actions)
+            with self.assertRaisesRegex(ValueError, "has not been received"):
+                env._session.send((actions + 1) % 3)
+            np.testing.assert_array_equal(env._session.receive().observations, twin.step(actions)[0])
+        env.step_async(np.zeros(4, int))
+        env.close()
+        with self.assertRaisesRegex(envpool_client.ServerGone, "closed"):
+            env.step_wait()
 
     def test_what_cannot_be_opened_says_why(self):
         for keywords, error, words in (
@@ -145,9 +162,39 @@ class Faults(Place):
         self.addCleanup(signal.signal, signal.SIGINT, before)
         self.assertNotEqual(os.getpgid(env.connection.server_pid), os.getpgrp())
         # Sessions are scheduled apart: to give a core to another session's process is not to be relied on.
-        self.assertEqual(os.getsid(env.connection.server_pid), os.getsid(0))
+        if sys.version_info >= (3, 11):
+            self.assertEqual(os.getsid(env.connection.server_pid), os.getsid(0))
         os.kill(os.getpid(), signal.SIGINT)
         env.step(np.zeros(1, int))
+
+    def test_a_terminal_that_stops_what_writes_from_the_background_hears_the_server(self):
+        code = (
+            "import sys, termios\n"
+            "modes = termios.tcgetattr(2)\n"
+            "modes[3] |= termios.TOSTOP\n"
+            "termios.tcsetattr(2, termios.TCSANOW, modes)\n"
+            f"sys.path.insert(0, {str(PACKAGE / 'src')!r})\n"
+            "import envpool_client\n"
+            "try:\n"
+            f"    envpool_client.VectorEnv([{ENVPOOL!r}, 'no-such-file'])\n"
+            "except envpool_client.ServerGone as error:\n"
+            "    print('GONE', error)\n"
+        )
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(sys.executable, [sys.executable, "-c", code])
+        said, deadline = b"", time.monotonic() + 60
+        while b"GONE" not in said and time.monotonic() < deadline:
+            if select.select([terminal], [], [], 1.0)[0]:
+                try:
+                    said += os.read(terminal, 4096)
+                except OSError:
+                    break
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+        self.assertIn(b"no-such-file: No such file", said)
+        self.assertIn(b"GONE", said)
 
     def test_fifty_openings_leave_no_process_and_no_descriptor(self):
         def descriptors():

@@ -69,16 +69,17 @@ class PostsTest(unittest.TestCase):
 
 class BarrierTest(unittest.TestCase):
     def test_there_is_one_where_it_is_known_what_it_is(self):
-        for machine, system, function, expected in (
-            ("x86_64", "linux", None, True),
-            ("x86_64", "darwin", None, True),
-            ("aarch64", "linux", None, False),
-            ("arm64", "darwin", mock.Mock(), True),
-            ("arm64", "darwin", None, False),
+        for machine, system, lock, function, expected in (
+            ("x86_64", "linux", "semaphore", None, True),
+            ("x86_64", "linux", "mutex+cond", None, False),
+            ("aarch64", "linux", "semaphore", None, False),
+            ("x86_64", "darwin", "mutex+cond", mock.Mock(), True),
+            ("arm64", "darwin", "mutex+cond", mock.Mock(), True),
+            ("arm64", "darwin", "mutex+cond", None, False),
         ):
             library = mock.Mock(spec=["OSMemoryBarrier"] if function else [])
             with mock.patch("platform.machine", lambda: machine), mock.patch("sys.platform", system), \
-                    mock.patch("ctypes.PyDLL", lambda _: library):
+                    mock.patch("sys.thread_info", mock.Mock(lock=lock)), mock.patch("ctypes.PyDLL", lambda _: library):
                 made = barrier.barrier()
             self.assertEqual(made is not None, expected, (machine, system))
             if made:

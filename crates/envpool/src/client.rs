@@ -1,12 +1,12 @@
 //! One client's conversation: requests in, answers out, whatever carries them.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
 use wire::message::{ErrorCode, Refusal};
-use wire::{Carrier, Connection, Request, WireError};
+use wire::{Carrier, Connection, Incoming, Request, WireError};
 
 use crate::served::Served;
 use crate::session::Session;
@@ -36,7 +36,7 @@ pub fn converse(
     served: &Served,
     gate: &Gate,
     carrier: Carrier,
-    reader: impl Read + Send,
+    reader: impl Incoming + Send,
     writer: impl Write + AsFd + Send,
     on_sessions: impl FnMut(usize) + Send,
 ) -> Result<(), WireError> {
@@ -63,7 +63,7 @@ fn exchanges(
     served: &Served,
     gate: &Gate,
     carrier: Carrier,
-    reader: impl Read + Send,
+    reader: impl Incoming + Send,
     writer: impl Write + AsFd + Send,
     mut on_sessions: impl FnMut(usize) + Send,
 ) -> Result<(), WireError> {
@@ -88,7 +88,7 @@ fn exchanges(
     }
 }
 
-impl<R: Read, W: Write + AsFd, F: FnMut(usize)> Conversation<'_, R, W, F> {
+impl<R: Incoming, W: Write + AsFd, F: FnMut(usize)> Conversation<'_, R, W, F> {
     /// One request and its answer; `false` if the client is done.
     fn exchange(&mut self) -> Result<bool, WireError> {
         let Self { served, gate, connection, sessions, is_spread, waits, on_sessions } = self;

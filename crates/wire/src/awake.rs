@@ -2,8 +2,9 @@
 //! [`crate::shared`] does where memory is shared. For clients whose every request is a frame: to wake a sleeping
 //! reader costs the writer as much time as the reader.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::shared::spin::Spinner;
@@ -25,12 +26,40 @@ impl<S: Read + AsFd> Awake<S> {
 
 impl<S: Read + AsFd> Read for Awake<S> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        // What is wrong with the stream is for the read to say.
-        self.spinner.wait(|| wait::readable(&self.stream, Duration::ZERO).unwrap_or(true));
+        self.spinner.wait(|| is_readable(&self.stream));
         let outcome = self.stream.read(bytes);
         self.spinner.ready();
         outcome
     }
+}
+
+/// What a server reads requests from.
+pub trait Incoming: Read {
+    /// Whether a read would not wait.
+    fn has_come(&self) -> bool;
+}
+
+impl<S: Read + AsFd> Incoming for BufReader<Awake<S>> {
+    fn has_come(&self) -> bool {
+        !self.buffer().is_empty() || is_readable(&self.get_ref().stream)
+    }
+}
+
+impl Incoming for UnixStream {
+    fn has_come(&self) -> bool {
+        is_readable(self)
+    }
+}
+
+impl Incoming for &[u8] {
+    fn has_come(&self) -> bool {
+        true
+    }
+}
+
+/// What is wrong with a stream is for the read to say.
+fn is_readable(stream: &impl AsFd) -> bool {
+    wait::readable(stream, Duration::ZERO).unwrap_or(true)
 }
 
 #[cfg(test)]
@@ -39,6 +68,23 @@ mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
     use std::thread::{sleep, spawn};
+
+    #[test]
+    fn what_is_buffered_has_come_and_so_has_the_end() {
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        let mut reader = BufReader::new(Awake::new(ours));
+        assert!(!reader.has_come());
+        theirs.write_all(&[7, 8]).unwrap();
+        for byte in [7, 8] {
+            assert!(reader.has_come());
+            let mut read = [0];
+            reader.read_exact(&mut read).unwrap();
+            assert_eq!(read, [byte]);
+        }
+        assert!(!reader.has_come());
+        drop(theirs);
+        assert!(reader.has_come());
+    }
 
     #[test]
     fn what_comes_at_once_late_and_never_is_read_alike() {

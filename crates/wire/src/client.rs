@@ -228,6 +228,14 @@ impl Client {
         if opened.n_envs != open.n_envs || opened.obs_len != self.spec.observation.len {
             return Err(self.channel.garbled("an opened session of other shapes than asked for".into()));
         }
+        let agreed = match sharing {
+            Sharing::Inline => 0,
+            Sharing::Files { .. } => CAN_MAP_FILES,
+            Sharing::Descriptors => CAN_MAP_DESCRIPTORS,
+        };
+        if self.capabilities & agreed != agreed {
+            return Err(self.channel.garbled("an offer of memory in a way that was not agreed on".into()));
+        }
         self.next_session += 1;
         let layout = SlabLayout::of(open, &opened);
         let mut mapped = None;

@@ -37,7 +37,7 @@ pub mod slab;
 pub mod spec;
 pub mod wait;
 
-pub use awake::Awake;
+pub use awake::{Awake, Incoming};
 pub use client::{Client, Session, Transport};
 pub use error::WireError;
 pub use layout::SlabLayout;

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::WireError;
+use crate::awake::Incoming;
 use crate::frame::{self, HEADER_BYTES, Header, HeaderError, Kind};
 use crate::layout::SlabLayout;
 use crate::message::{CAN_BATCH, ErrorCode, Hello, Open, Opened, Refusal, Welcome, decode, encode};
@@ -101,7 +102,7 @@ pub enum Request<'a> {
     },
 }
 
-impl<R: Read, W: Write + AsFd> Connection<R, W> {
+impl<R: Incoming, W: Write + AsFd> Connection<R, W> {
     /// Reads the client's hello and answers with `spec`. `None` if the client went away without a word, as a
     /// probe of the socket does. `max_envs` is the largest batch, which bounds what a frame may carry.
     ///
@@ -182,7 +183,8 @@ impl<R: Read, W: Write + AsFd> Connection<R, W> {
                 }
                 Err(what) => return Err(self.hang_up(what)),
             }
-            if self.shared.spin() || !self.shared.fall_asleep() {
+            let reader = &self.reader;
+            if self.shared.spin(|| reader.has_come()) || !self.shared.fall_asleep() {
                 continue;
             }
             let Some(header) = self.read_frame()? else { return Ok(None) };

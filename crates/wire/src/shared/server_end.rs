@@ -1,5 +1,6 @@
 //! The server's side of shared memory: offers it, sees requests that were posted, answers them.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -11,6 +12,9 @@ use super::spin::{Spinner, nanoseconds_since};
 use crate::frame::Kind;
 use crate::message::{CAN_MAP_DESCRIPTORS, CAN_MAP_FILES, CAN_POST, Sharing};
 use crate::server::Carrier;
+
+/// Looks at memory between two at the stream, on which a side that posts its steps sends all else.
+const LOOKS_PER_STREAM_LOOK: u32 = 64;
 
 /// The shared memory of one connection's sessions.
 #[derive(Debug)]
@@ -186,13 +190,18 @@ impl ServerEnd {
         self.spinner.is_told_of_short_waits()
     }
 
-    /// Looks for a while whether a request is posted.
-    pub(crate) fn spin(&mut self) -> bool {
+    /// Looks for a while whether a request is posted, or whether something `has_come` on the stream. Whether one is posted.
+    pub(crate) fn spin(&mut self, has_come: impl Fn() -> bool) -> bool {
         if self.capabilities & CAN_POST == 0 || self.sessions.is_empty() || self.n_due_wakes > 0 {
             return false;
         }
-        let sessions = &self.sessions;
-        self.spinner.wait(|| is_any_posted(sessions))
+        let (sessions, n_looks) = (&self.sessions, Cell::new(0));
+        self.spinner.wait(|| {
+            // To look at the stream is to ask the system, which takes as long as dozens of looks at memory.
+            n_looks.set(n_looks.get() + 1);
+            is_any_posted(sessions) || n_looks.get() % LOOKS_PER_STREAM_LOOK == 0 && has_come()
+        });
+        is_any_posted(sessions)
     }
 
     /// Tells all clients that this side sleeps. `false` if it must not, since a request is posted.
@@ -320,6 +329,23 @@ mod tests {
             assert!(server.take_posted(&mut body).unwrap().is_some());
             assert_eq!(server.answer(1, AnswerKind::Slab), Some(false));
         }
+    }
+
+    #[test]
+    fn a_look_for_posts_ends_when_a_frame_has_come() {
+        let slots = Slots::of(&Open::training(2, 1), 1);
+        let mut server = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);
+        server.spinner = Spinner::patient();
+        assert!(!server.spin(|| unreachable!("without a session nothing is posted")));
+        let (_, _descriptors) = server.offer(1, slots, 64);
+        assert!(server.mapped(1, true).is_some());
+        let asked = Cell::new(0);
+        let has_come = || {
+            asked.set(asked.get() + 1);
+            asked.get() == 3
+        };
+        assert!(!server.spin(has_come), "nothing is posted");
+        assert_eq!(asked.get(), 3);
     }
 
     #[test]

@@ -50,6 +50,12 @@ impl Spinner {
         Self::up_to(max_mean(MAX_MEAN_OF_CLIENT, cores()), LOOKS)
     }
 
+    /// One that looks for an hour.
+    #[cfg(test)]
+    pub(crate) fn patient() -> Self {
+        Self::up_to(Duration::from_secs(3600), LOOKS)
+    }
+
     /// The same, where to look is to ask the system.
     pub(crate) fn of_slow_looks(self) -> Self {
         Self { looks: 1, ..self }

@@ -56,7 +56,7 @@ class AsyncEnv(Opened):
     ) -> None:
         self._mode = AutoresetMode(autoreset_mode)
         with connected(command, address, num_envs, connect_timeout=connect_timeout, answer_timeout=answer_timeout,
-                       shared_memory=shared_memory, posts=False) as self.connection:
+                       shared_memory=shared_memory) as self.connection:
             specification = self.specification
             asked = asked_of(specification, num_envs=num_envs, seed=seed, range=range, start=start, episode=episode,
                              mode=self._mode, trace=trace, liquidate_at_end=liquidate_at_end)

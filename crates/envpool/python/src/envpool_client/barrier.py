@@ -18,16 +18,18 @@ def barrier() -> Barrier | None:
     # Elsewhere it is not known that a word is stored in one piece.
     if sys.implementation.name != "cpython":
         return None
-    if platform.machine() in ("x86_64", "AMD64"):
-        return _by_lock()
     if sys.platform == "darwin":
         return _of_darwin()
+    # Semaphores, and the locks that have taken their place, are taken by a compare-exchange; mutexes need not be, in a
+    # process of one thread.
+    if platform.machine() in ("x86_64", "AMD64") and sys.thread_info.lock != "mutex+cond":
+        return _by_lock()
     return None
 
 
 def _by_lock() -> Barrier:
-    """On x86-64 loads and stores keep their order but for a store before a load, and any locked instruction keeps that
-    too (Intel's Software Developer's Manual, volume 3, "Memory Ordering"). No lock can be taken without one."""
+    """On x86-64 loads and stores keep their order but for a store before a load, and any locked instruction, as is a
+    compare-exchange, keeps that too (Intel's Software Developer's Manual, volume 3, "Memory Ordering")."""
     lock = threading.Lock()
 
     def take_and_leave() -> None:

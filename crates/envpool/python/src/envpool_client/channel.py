@@ -236,12 +236,10 @@ class Channel:
 
 def _of_its_own_group() -> dict[str, Any]:
     """What has `Popen` put a process into a group of its own: a Ctrl-C is for this program, which may catch it and go
-    on, and the server ends with its input. In the same session, for Linux schedules sessions as groups (`man 7 sched`,
-    autogroup): between two of them `sched_yield` gives nothing away, and a client that waits awake on the server's core
-    would keep it."""
-    if sys.version_info >= (3, 11):
-        return {"process_group": 0}
-    return {"preexec_fn": os.setpgrp}
+    on, and the server ends with its input. In the same session where `Popen` can, for most Linux systems schedule
+    sessions as groups (`man 7 sched`, autogroup): between two of them `sched_yield` gives nothing away, and a client that
+    waits awake on the server's core would keep it."""
+    return {"process_group": 0} if sys.version_info >= (3, 11) else {"start_new_session": True}
 
 
 def _end(descriptors: set[int], process: subprocess.Popen[bytes] | None, limit_seconds: float) -> None:

@@ -37,6 +37,8 @@ from .protocol import (
 from .specification import Specification
 
 _CLIENT = "envpool-client 0.1.0"
+_MAX_WAKES = 1000
+"""More than there ever are of those that a side is sent which is awake already."""
 _KEPT_BUFFERS = 4
 """A learner that looks at an observation and the next one has two slabs in hand."""
 
@@ -53,12 +55,11 @@ class Connection:
         connect_timeout: float = 20.0,
         answer_timeout: float = 60.0,
         shared_memory: bool = True,
-        posts: bool = True,
     ) -> None:
         """`start_timeout` is for a server to load its tables and say hello, `connect_timeout` for somebody to
         listen, `answer_timeout` for every answer after; all in seconds. With `shared_memory` actions and slabs travel in
-        memory where both sides can map it, and in frames elsewhere; with `posts` whole batches need no frames at all then,
-        where this machine has a memory barrier for Python. Sessions of partial batches are slower on such a connection."""
+        memory where both sides can map it, and in frames elsewhere; whole batches then need no frames at all where this
+        machine has a memory barrier for Python."""
         if (command is None) == (address is None):
             raise ValueError("say either command=['envpool', 'features.parquet'] or address='unix:PATH'")
         if command is not None:
@@ -69,7 +70,7 @@ class Connection:
         self._capabilities = CAN_BATCH
         if shared_memory:
             self._capabilities |= CAN_MAP_FILES if command is not None else CAN_MAP_DESCRIPTORS
-        self._barrier: Barrier | None = barrier() if shared_memory and posts else None
+        self._barrier: Barrier | None = barrier() if shared_memory else None
         if self._barrier is not None:
             self._capabilities |= CAN_POST
         self._n_due = 0
@@ -109,12 +110,15 @@ class Connection:
                         self.peer)
         shapes = (reader.unsigned(4), reader.unsigned(4), reader.unsigned(4), bool(reader.unsigned(1)))
         sharing = reader.unsigned(4)
-        paths = (reader.string(), reader.string()) if sharing == 1 else None
+        paths = (reader.string(), reader.string()) if sharing == CAN_MAP_FILES else None
         reader.end()
         asked = (request.n_envs, self.specification.observation_len, len(self.specification.cost_kinds),
                  request.trace)
         if shapes != asked:
             raise ProtocolError(f"{self.peer} opened a session of other shapes than asked for")
+        # 0 is inline; files and descriptors are numbered as their capabilities are.
+        if sharing and (sharing not in (CAN_MAP_FILES, CAN_MAP_DESCRIPTORS) or not self._capabilities & sharing):
+            raise ProtocolError(f"{self.peer} offered memory in a way that was not agreed on")
         self._next_session += 1
         layout = SlabLayout(*asked, n_rows=request.n_rows, is_partial=request.is_partial)
         shared = None
@@ -131,14 +135,30 @@ class Connection:
 
     def send(self, kind: Kind, session: int, *parts: bytes | memoryview, n_due: int = 0) -> None:
         """Sends one request, while `n_due` answers to others are due, which will come first."""
-        self._begin_exchange(n_due)
+        self.begin_exchange(n_due)
+        self.send_begun(kind, session, *parts)
+
+    def begin_exchange(self, n_due: int = 0) -> None:
+        """Before a request is sent or posted, or its actions are written: an error if it is not its turn."""
+        self.channel.check_open()
+        if self._is_cut:
+            raise ServerGone(
+                f"the last exchange with {self.peer} was cut short, so its answer is still due; "
+                "close this connection and open another"
+            )
+        if self._n_due != n_due:
+            raise ValueError(f"an answer of {self.peer} has not been received: receive it before another request")
+        self._is_cut = True
+        self._n_due += 1
+
+    def send_begun(self, kind: Kind, session: int, *parts: bytes | memoryview) -> None:
+        """Sends the request that was begun."""
         self.channel.send(encode_header(kind, session, sum(map(len, parts))), *parts)
         self._is_cut = False
 
-    def post(self, posts: Posts, session: int) -> None:
-        """Asks for the step whose actions stand in a session's shared memory, without a frame unless the server sleeps."""
-        self.channel.check_open()
-        self._begin_exchange(0)
+    def post_begun(self, posts: Posts, session: int) -> None:
+        """Asks for the step whose actions stand in a session's shared memory: the request that was begun. Without a frame,
+        unless the server sleeps."""
         if posts.post():
             self.channel.send(encode_header(Kind.WAKE, session, 0))
         self._is_cut = False
@@ -146,28 +166,29 @@ class Connection:
     def receive_posted(self, posts: Posts, session: int) -> bool:
         """Waits for the answer to what was posted: whether it is in the slab, and not in a frame that is yet to be
         received."""
+        self.channel.check_open()
         self._is_cut = True
         if not posts.look():
+            n_wakes = 0
             while posts.fall_asleep():
+                n_wakes = self._count_wake(n_wakes)
                 self.receive_header(Kind.WAKE, session, self.channel.answer_timeout)
         if not posts.receive():
             return False
         self.end_exchange()
         return True
 
-    def _begin_exchange(self, n_due: int) -> None:
-        if (self._is_cut or self._n_due != n_due) and not self.channel.closed:
-            raise ServerGone(
-                f"the last exchange with {self.peer} was cut short, so its answer is still due; "
-                "close this connection and open another"
-            )
-        self._is_cut = True
-        self._n_due += 1
+    def _count_wake(self, n_wakes: int) -> int:
+        """One more; an error if there is no end of them."""
+        if n_wakes == _MAX_WAKES:
+            raise ProtocolError(f"{self.peer} sent {n_wakes} wake-ups and no answer")
+        return n_wakes + 1
 
     def receive_header(self, due: Kind, session: int, timeout: float | None = None,
                        descriptors: list[int] | None = None) -> int:
         """The length of the answer that is due; a refusal is raised. What comes with it is put into `descriptors`."""
         self._is_cut = True
+        n_wakes = 0
         while True:
             if descriptors is not None:
                 descriptors += self.channel.receive_with_descriptors_into(memoryview(self._header))
@@ -181,6 +202,7 @@ class Connection:
             # One that was sent when this side was no longer asleep.
             if kind is not Kind.WAKE or length != 0:
                 break
+            n_wakes = self._count_wake(n_wakes)
         if kind is Kind.REFUSED:
             reader = Reader(self._receive_body(length), self.peer)
             code, text = reader.unsigned(4), reader.string()
@@ -292,18 +314,24 @@ class Session:
         parts = [actions.data.cast("B")]
         if env_id is not None:
             parts.insert(0, np.ascontiguousarray(env_id, "<u4").data.cast("B"))
+        self.connection.begin_exchange(self._n_due)
         slot = self._n_turns % self.max_in_flight
         is_written = self._shared is not None and self._shared.write_request(slot, *parts)
-        if is_written and self._posts is not None:
-            self.connection.post(self._posts, self.number)
-            self._went(is_posted=True)
+        posts = self._posts if is_written else None
+        if posts is not None:
+            self.connection.post_begun(posts, self.number)
         else:
-            self._send(Kind.STEP, *([] if is_written else parts))
+            self.connection.send_begun(Kind.STEP, self.number, *([] if is_written else parts))
+        self._went(is_posted=posts is not None)
 
     def _send(self, kind: Kind, *parts: bytes | memoryview) -> None:
-        n_due = len(self._in_flight) if self.layout.is_partial else 0
-        self.connection.send(kind, self.number, *parts, n_due=n_due)
+        self.connection.send(kind, self.number, *parts, n_due=self._n_due)
         self._went(is_posted=False)
+
+    @property
+    def _n_due(self) -> int:
+        """Answers that may be due when a request is sent."""
+        return len(self._in_flight) if self.layout.is_partial else 0
 
     def _went(self, is_posted: bool) -> None:
         self._is_posted = is_posted

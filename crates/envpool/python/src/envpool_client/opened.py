@@ -80,12 +80,11 @@ def connected(
     connect_timeout: float,
     answer_timeout: float,
     shared_memory: bool,
-    posts: bool = True,
 ) -> Iterator[Connection]:
     """A connection to a server that allows `num_envs`, for an environment to be made with it. It outlives the `with`,
     unless the making fails."""
     connection = Connection(_with_envs(command, num_envs), address, connect_timeout=connect_timeout,
-                            answer_timeout=answer_timeout, shared_memory=shared_memory, posts=posts)
+                            answer_timeout=answer_timeout, shared_memory=shared_memory)
     try:
         yield connection
     except BaseException:

@@ -38,8 +38,10 @@ class Posts:
         # It is up where the answer was there after all, or was a refusal.
         words[_CLIENT_SLEEPS] = 0
         words[_PAUSE] = 0 if self._received_at is None else min(max(_clock() - self._received_at, 1), _MAX_WORD)
+        # The actions are there, and the last slab is read, before the server may see the number.
         self._barrier()
         words[_POSTED] = self._number
+        # The number is there before the look whether the server sleeps, which looks at the number after it has said so.
         self._barrier()
         if words[_SERVER_SLEEPS] == 0:
             return False
@@ -53,11 +55,13 @@ class Posts:
     def fall_asleep(self) -> bool:
         """Says that this side sleeps until a frame comes. `False` if it must not, since the answer is there."""
         self._words[_CLIENT_SLEEPS] = 1
+        # As the server does: said before the last look.
         self._barrier()
         return not self._is_answered()
 
     def receive(self) -> bool:
         """The answer is there: whether it is the slab, and not a refusal in a frame."""
+        # The number was seen before anything of the slab is.
         self._barrier()
         self._spinner.ready()
         self._spinner.tell(self._words[_TOOK])
