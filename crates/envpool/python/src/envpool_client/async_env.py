@@ -13,8 +13,9 @@ from gymnasium.vector import AutoresetMode
 from .arrays import AsSent, infos
 from .errors import Refused
 from .opened import Command, Opened, Step, asked_of, connected
-from .protocol import TRACE_COLUMNS, Episode, Range, Start
+from .protocol import Episode, Range, Start
 from .rows import Rows
+from .slab import TRACE_COLUMNS
 
 
 class AsyncEnv(Opened):
@@ -219,7 +220,7 @@ class AsyncEnv(Opened):
         is_away = self._is_away[ids]
         if is_away.any():
             raise ValueError(f"environment {ids[is_away][0]} is on its way: recv it before it is asked for again")
-        waiting = [] if self._left is None else np.intersect1d(ids, self._left.env_id)
+        waiting = ids[:0] if self._left is None else np.intersect1d(ids, self._left.env_id)
         if len(waiting):
             raise ValueError(f"environment {waiting[0]} has not been received: recv it before it is asked for again")
         return ids, order

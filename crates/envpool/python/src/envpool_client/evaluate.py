@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from .connection import Connection
 from .errors import EnvpoolError, ProtocolError
-from .protocol import TRACE_COLUMNS, Open, Range
+from .protocol import Open, Range
+from .slab import TRACE_COLUMNS
 from .specification import Specification
 from .statistics import TRADE, judge, trades_of
 

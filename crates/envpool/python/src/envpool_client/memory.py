@@ -93,7 +93,8 @@ def map_descriptors(descriptors: list[int], slots: Slots) -> SharedMemory | None
     try:
         if len(descriptors) != 2 or not all(map(_keeps_its_size, descriptors)):
             return None
-        return SharedMemory(*descriptors, slots)
+        exchange, slab = descriptors
+        return SharedMemory(exchange, slab, slots)
     except (OSError, ValueError):
         return None
     finally:

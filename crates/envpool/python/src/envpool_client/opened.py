@@ -13,9 +13,11 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
 from .arrays import AUTORESET
-from .connection import Connection, Session
+from .connection import Connection
 from .errors import EnvpoolError
-from .protocol import Episode, Open, Range, Slab, Start, snapshot_seed
+from .protocol import Episode, Open, Range, Start, snapshot_seed
+from .session import Session
+from .slab import Slab
 from .specification import Specification
 
 Command = Sequence[str | os.PathLike[str]]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .protocol import Slab
+from .slab import Slab
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class Rows:
     def at(self, rows: npt.NDArray[Any]) -> Rows:
         """Some of them."""
         env_id = self.env_id[rows]
-        return Rows(env_id, *(None if part is None else part[rows] for part in self._parts()),  # type: ignore[arg-type]
-                     finished=self.finished[np.isin(self.finished["env"], env_id)])
+        parts = (None if part is None else part[rows] for part in self._parts())
+        finished = self.finished[np.isin(self.finished["env"], env_id)]
+        return Rows(env_id, *parts, finished)  # type: ignore[arg-type, call-arg]
 
     def after(self, n: int) -> Rows:
         """All but the first."""
@@ -44,10 +45,10 @@ class Rows:
 
     def with_more(self, more: Rows) -> Rows:
         """These, then `more`."""
-        parts = (None if one is None else np.concatenate([one, other])  # type: ignore[list-item]
-                 for one, other in zip(self._parts(), more._parts()))
-        return Rows(np.concatenate([self.env_id, more.env_id]), *parts,  # type: ignore[arg-type]
-                     finished=np.concatenate([self.finished, more.finished]))
+        pairs = zip(self._parts(), more._parts())
+        parts = (None if one is None or other is None else np.concatenate([one, other]) for one, other in pairs)
+        finished = np.concatenate([self.finished, more.finished])
+        return Rows(np.concatenate([self.env_id, more.env_id]), *parts, finished)  # type: ignore[arg-type, call-arg]
 
     def _parts(self) -> tuple[npt.NDArray[Any] | None, ...]:
         return self.observations, self.rewards, self.terminated, self.truncated, self.trace, self.trace_costs

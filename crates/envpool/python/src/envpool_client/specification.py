@@ -76,7 +76,7 @@ class Specification:
     @property
     def values_per_action(self) -> int:
         """4-byte values that one environment's action takes on the wire."""
-        return int(np.prod(self.action_space.shape, dtype=np.int64))
+        return int(np.prod(self.action_space.shape or (), dtype=np.int64))
 
     def action_for(self, target: float) -> Any:
         """The action that asks for `target`, a fraction of equity, or for what comes nearest."""

@@ -12,7 +12,8 @@ from gymnasium.vector.utils import batch_space
 
 from .arrays import AsSent, infos
 from .opened import Command, Opened, Step, asked_of, connected
-from .protocol import TRACE_COLUMNS, Episode, Range, Slab, Start
+from .protocol import Episode, Range, Start
+from .slab import TRACE_COLUMNS, Slab
 
 
 class VectorEnv(Opened, gym.vector.VectorEnv[npt.NDArray[np.float32], npt.NDArray[Any], npt.NDArray[Any]]):
