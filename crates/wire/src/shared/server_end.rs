@@ -273,14 +273,20 @@ mod tests {
     use crate::message::Open;
     use crate::shared::mapping::Mapping;
 
-    #[test]
-    fn a_client_that_wakes_a_server_which_was_not_asleep_yet_is_not_waited_for_twice() {
+    /// A server with one session, and its client's exchange.
+    fn both_sides() -> (ServerEnd, Exchange) {
         let slots = Slots::of(&Open::training(2, 1), 1);
         let mut server = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);
         let (_, mut descriptors) = server.offer(1, slots, 64);
         let mapping = Mapping::read_write(descriptors.remove(0), slots.exchange_bytes()).unwrap();
         let client = Exchange::new(mapping, slots);
         assert!(server.mapped(1, true).is_some());
+        (server, client)
+    }
+
+    #[test]
+    fn a_client_that_wakes_a_server_which_was_not_asleep_yet_is_not_waited_for_twice() {
+        let (mut server, client) = both_sides();
         let mut body = [0; 8];
         let mut play = |server: &mut ServerEnd, number: u32| {
             assert_eq!(server.take_posted(&mut body).unwrap().map(|posted| posted.session), Some(1));
@@ -310,12 +316,7 @@ mod tests {
     /// does when this is so no longer, or so again.
     #[test]
     fn a_wake_too_many_is_ignored() {
-        let slots = Slots::of(&Open::training(2, 1), 1);
-        let mut server = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);
-        let (_, mut descriptors) = server.offer(1, slots, 64);
-        let mapping = Mapping::read_write(descriptors.remove(0), slots.exchange_bytes()).unwrap();
-        let client = Exchange::new(mapping, slots);
-        assert!(server.mapped(1, true).is_some());
+        let (mut server, client) = both_sides();
         let mut body = [0; 8];
         for (number, is_told_again) in (1..).zip([false, true, true, false]) {
             assert!(server.fall_asleep());
@@ -333,12 +334,10 @@ mod tests {
 
     #[test]
     fn a_look_for_posts_ends_when_a_frame_has_come() {
-        let slots = Slots::of(&Open::training(2, 1), 1);
-        let mut server = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);
+        let mut lonely = ServerEnd::new(CAN_MAP_DESCRIPTORS | CAN_POST, Carrier::Socket);
+        assert!(!lonely.spin(|| unreachable!("without a session nothing is posted")));
+        let (mut server, _client) = both_sides();
         server.spinner = Spinner::patient();
-        assert!(!server.spin(|| unreachable!("without a session nothing is posted")));
-        let (_, _descriptors) = server.offer(1, slots, 64);
-        assert!(server.mapped(1, true).is_some());
         let asked = Cell::new(0);
         let has_come = || {
             asked.set(asked.get() + 1);
