@@ -47,9 +47,7 @@ class AsSent:
 
 
 def infos(finished: npt.NDArray[np.void], rows: npt.NDArray[Any], n_rows: int, mode: AutoresetMode) -> dict[str, Any]:
-    """Gymnasium's infos of the episodes that ended, of which each stands in its row of `n_rows`."""
-    if not len(finished):
-        return {}
+    """Gymnasium's infos of the episodes that ended, at least one, of which each stands in its row of `n_rows`."""
     mask = np.zeros(n_rows, np.bool_)
     mask[rows] = True
     statistics: dict[str, Any] = {}

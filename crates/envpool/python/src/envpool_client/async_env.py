@@ -124,7 +124,9 @@ class AsyncEnv(Opened):
         `env_id`, ascending. If the server refused an action, that is raised, and its environments can be sent again."""
         rows = self._receive() if self._is_even else self._gather()
         self._slab, self._given = rows, rows.env_id
-        ended = infos(rows.finished, np.searchsorted(rows.env_id, rows.finished["env"]), self.batch_size, self._mode)
+        ended: dict[str, Any] = {}
+        if len(rows.finished):
+            ended = infos(rows.finished, np.searchsorted(rows.env_id, rows.finished["env"]), self.batch_size, self._mode)
         return rows.observations, rows.rewards, rows.terminated, rows.truncated, {"env_id": rows.env_id, **ended}
 
     def step(self, actions: npt.NDArray[Any], env_id: npt.NDArray[Any] | None = None) -> Step:
