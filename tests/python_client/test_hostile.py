@@ -1,5 +1,6 @@
 """A server that does not keep to the protocol: an error in one line, and no wait without an end."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -40,8 +41,13 @@ class Hostile(Place):
         self.addCleanup(self.listener.close)
         self.address = f"unix:{path}"
 
-    def serve(self, sharing, then):
-        """Opens one session with so much of an Opened's end, then does as `then` says."""
+    def say_opened(self, stream, session, sharing=struct.pack("<I", 0)):
+        """Says that a session is open, with so much of an Opened's end."""
+        body = struct.pack("<IIIB", N_ENVS, OBS_LEN, self.n_cost_kinds, 0) + sharing
+        stream.sendall(encode_header(Kind.OPENED, session, len(body)) + body)
+
+    def serve(self, opened, then):
+        """Answers the first Open as `opened` does, then does as `then` says."""
 
         def conversation():
             stream, _ = self.listener.accept()
@@ -55,8 +61,7 @@ class Hostile(Place):
                 take()
                 stream.sendall(encode_header(Kind.WELCOME, 0, len(self.welcome)) + self.welcome)
                 _, session = take()
-                body = struct.pack("<IIIB", N_ENVS, OBS_LEN, self.n_cost_kinds, 0) + sharing
-                stream.sendall(encode_header(Kind.OPENED, session, len(body)) + body)
+                opened(stream, session)
                 try:
                     then(stream, session, take)
                 except OSError:
@@ -72,11 +77,35 @@ class Hostile(Place):
             file.write(b"SECRET--" * 4096)
         path = struct.pack("<Q", len(str(private))) + str(private).encode()
         for sharing in (struct.pack("<I", 1) + path + path, struct.pack("<I", 3)):
-            self.serve(sharing, lambda *_: None)
+            self.serve(lambda *opened: self.say_opened(*opened, sharing), lambda *_: None)
             with Connection(address=self.address) as connection:
                 with self.assertRaisesRegex(ProtocolError, "not agreed on"):
                     connection.open(Open(N_ENVS, 1))
         self.assertEqual(private.read_bytes(), b"SECRET--" * 4096)
+
+    def test_descriptors_of_an_offer_that_is_refused_are_closed(self):
+        file = self.folder / "given"
+        file.write_bytes(bytes(4096))
+        given = [os.open(file, os.O_RDONLY) for _ in range(2)]
+        self.addCleanup(lambda: [os.close(descriptor) for descriptor in given])
+
+        def n_open():
+            """How many descriptors of this process are of that file."""
+            count = 0
+            for name in os.listdir("/dev/fd"):
+                with contextlib.suppress(OSError):
+                    count += os.path.samestat(os.fstat(int(name)), file.stat())
+            return count
+
+        def offer(stream, session):
+            body = struct.pack("<IIIBI", N_ENVS, OBS_LEN + 1, self.n_cost_kinds, 0, 2)
+            socket.send_fds(stream, [encode_header(Kind.OPENED, session, len(body)) + body], given)
+
+        self.serve(offer, lambda *_: None)
+        with Connection(address=self.address) as connection:
+            with self.assertRaisesRegex(ProtocolError, "other shapes"):
+                connection.open(Open(N_ENVS, 1))
+            self.assertEqual(n_open(), len(given))
 
     def test_wake_ups_without_end_are_an_error(self):
         def flood(stream, session, take):
@@ -84,7 +113,7 @@ class Hostile(Place):
             while True:
                 stream.sendall(encode_header(Kind.WAKE, session, 0) * 100)
 
-        self.serve(struct.pack("<I", 0), flood)
+        self.serve(self.say_opened, flood)
         with Connection(address=self.address) as connection:
             session = connection.open(Open(N_ENVS, 1))
             with self.assertRaisesRegex(ProtocolError, "wake-ups and no answer"):

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
-use wire::frame::{HEADER_BYTES, Header, Kind};
-use wire::message::{ErrorCode, Hello, Opened, encode};
+use wire::frame::{self, HEADER_BYTES, Header, Kind};
+use wire::message::{ErrorCode, Hello, Opened, Sharing, Welcome, encode};
 use wire::server::{Connection, Request, discrete_actions};
 use wire::spec::{ActionSpace, Observation, Spec};
 use wire::{Actions, Carrier, Client, Finished, Open, Slab, SlabLayout, WireError};
@@ -174,12 +174,8 @@ fn a_server_that_dies_within_a_slab_is_gone_not_waited_for() {
     let (place, _server) = listen(|mut stream: UnixStream| {
         let mut hello = [0; 512];
         let _ = stream.read(&mut hello).unwrap();
-        let welcome = wire::message::Welcome {
-            server: "dying".into(),
-            capabilities: 0,
-            spec: spec().to_json().unwrap(),
-        };
-        wire::frame::write(&mut stream, Kind::Welcome, 0, &encode(&welcome).unwrap()).unwrap();
+        let welcome = Welcome { server: "dying".into(), capabilities: 0, spec: spec().to_json().unwrap() };
+        frame::write(&mut stream, Kind::Welcome, 0, &encode(&welcome).unwrap()).unwrap();
         let _ = stream.read(&mut hello).unwrap();
         let header = Header { kind: Kind::Opened, session: 1, length: 13 };
         stream.write_all(&header.encode()).unwrap();
@@ -187,6 +183,40 @@ fn a_server_that_dies_within_a_slab_is_gone_not_waited_for() {
     let mut client = place.connect().unwrap();
     let error = client.open(&Open::training(1, 1)).unwrap_err();
     assert!(error.to_string().contains("went away"), "{error}");
+}
+
+#[test]
+fn files_are_not_mapped_that_a_server_on_a_socket_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let private = folder.path().join("private");
+    std::fs::write(&private, b"SECRET--".repeat(4096)).unwrap();
+    std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let named = private.to_str().unwrap().to_owned();
+    let (place, server) = listen(move |mut stream| {
+        let take = |stream: &mut UnixStream| {
+            let mut header = [0; HEADER_BYTES];
+            stream.read_exact(&mut header).unwrap();
+            let mut body = vec![0; Header::decode(&header).unwrap().length as usize];
+            stream.read_exact(&mut body).unwrap();
+        };
+        take(&mut stream);
+        let all = u64::from(u32::MAX);
+        let welcome =
+            Welcome { server: "hostile".into(), capabilities: all, spec: spec().to_json().unwrap() };
+        frame::write(&mut stream, Kind::Welcome, 0, &encode(&welcome).unwrap()).unwrap();
+        take(&mut stream);
+        let opened = Opened { n_envs: 2, obs_len: OBS_LEN, n_cost_kinds: 1, trace: false };
+        let offer = Sharing::Files { exchange: named.clone(), slab: named };
+        frame::write(&mut stream, Kind::Opened, 1, &encode(&(opened, offer)).unwrap()).unwrap();
+        // Whatever the client would say next.
+        let _ = stream.read(&mut [0; HEADER_BYTES]);
+    });
+    let mut client = place.connect().unwrap();
+    let error = client.open(&Open::training(2, 1)).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("not agreed on"), "{error}");
+    drop(client);
+    server.join().unwrap();
+    assert_eq!(std::fs::read(&private).unwrap(), b"SECRET--".repeat(4096));
 }
 
 #[test]

@@ -97,6 +97,15 @@ class Connection:
         number = self._next_session
         self.send(Kind.OPEN, number, request.encode(self._capabilities))
         descriptors: list[int] = []
+        try:
+            return self._receive_opened(request, number, copy, descriptors)
+        finally:
+            # What is mapped stays so without them.
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _receive_opened(self, request: Open, number: int, copy: bool, descriptors: list[int]) -> Session:
+        """The session that was asked for under this number. What comes with the answer is put into `descriptors`."""
         by_descriptors = self._capabilities & CAN_MAP_DESCRIPTORS != 0
         reader = Reader(self._receive_control(Kind.OPENED, descriptors=descriptors if by_descriptors else None),
                         self.peer)

@@ -89,17 +89,12 @@ def map_files(exchange: str, slab: str, slots: Slots) -> SharedMemory | None:
 
 
 def map_descriptors(descriptors: list[int], slots: Slots) -> SharedMemory | None:
-    """Maps what came over the socket, and closes it; nothing if it is not what it should be."""
-    try:
-        if len(descriptors) != 2 or not all(map(_keeps_its_size, descriptors)):
-            return None
-        exchange, slab = descriptors
-        return SharedMemory(exchange, slab, slots)
-    except (OSError, ValueError):
-        return None
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+    """Maps what came over the socket; nothing if it is not what it should be."""
+    with contextlib.suppress(OSError, ValueError):
+        if len(descriptors) == 2 and all(map(_keeps_its_size, descriptors)):
+            exchange, slab = descriptors
+            return SharedMemory(exchange, slab, slots)
+    return None
 
 
 @contextlib.contextmanager
