@@ -97,6 +97,16 @@ impl Place {
         Run::new("featgen").args(["--quiet", &csv, "-o", &features]).succeeds();
         features
     }
+
+    /// An `envpool` on a socket, and its address.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn listen(&self, args: &[&str]) -> (Guard, String) {
+        let address = format!("unix:{}", self.text("s"));
+        let server = Run::new("envpool").args(["--listen", &address]).args(args).start();
+        (server, address)
+    }
 }
 
 /// A release binary and its arguments.

@@ -16,6 +16,13 @@ pub fn set_format(format: LogFormat) {
     IS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
 }
 
+/// Has what this process says reach its terminal from the background too, where a client may have put it so that Ctrl-C
+/// is not for it: with `stty tostop` it would be stopped there at its first word, and nobody would hear why.
+pub fn speak_from_background() {
+    // SAFETY: to ignore a signal runs no code of ours in a handler.
+    unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
+}
+
 /// Something that people want to know.
 pub fn tell(event: &str, text: &str) {
     if IS_JSON.load(Ordering::Relaxed) {

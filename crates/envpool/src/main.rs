@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    envpool::stop::speak_from_background();
+    envpool::log::speak_from_background();
     let arguments = envpool::cli::Arguments::parse();
     cli::run_main("envpool", || envpool::run(arguments))
 }

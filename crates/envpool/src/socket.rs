@@ -3,7 +3,7 @@
 mod awaited;
 
 use std::fs;
-use std::io::{self, BufReader};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use cli::UsageError;
 use rustix::fs::Mode;
 use wire::frame::{self, Kind};
 use wire::message::{ErrorCode, Refusal, encode};
-use wire::{Carrier, WireError};
+use wire::{Awake, Carrier, WireError};
 
 use serde_json::json;
 
@@ -39,8 +39,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CLIENT_DESCRIPTORS: usize = 8;
 /// How long one wait for a client lasts; the next follows.
 const ACCEPT_WAIT: Duration = Duration::from_secs(3600);
-/// Requests are small; a buffer takes a frame's header and body in one system call.
-const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// A socket that this process listens on.
 #[derive(Debug)]
@@ -203,7 +201,7 @@ fn serve_client(served: &Served, gate: &Gate, stream: &UnixStream, idle_limit: O
         // A client that has a session may think as long as it likes.
         awaited.wait_for(idle_limit.filter(|_| n_open == 0));
     };
-    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, wire::Awake::new(&awaited));
+    let reader = Awake::buffered(&awaited);
     let outcome = stream
         .set_write_timeout(Some(UNREAD_LIMIT))
         .map_err(WireError::Io)

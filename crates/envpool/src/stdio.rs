@@ -1,7 +1,7 @@
 //! Serving the one client at the other end of stdin and stdout.
 
 use std::fs::File;
-use std::io::{self, BufReader, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
 use anyhow::Result;
@@ -11,9 +11,6 @@ use wire::{Awake, Carrier};
 use crate::client::converse;
 use crate::served::Served;
 use crate::stop::{self, Gate};
-
-/// Requests are small; a buffer takes a frame's header and body in one system call.
-const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// Refuses to speak a binary protocol with somebody at a keyboard.
 pub fn check() -> Result<(), UsageError> {
@@ -43,6 +40,5 @@ pub fn serve(served: &Served, gate: &Gate) -> Result<()> {
         rustix::io::ioctl_fionbio(stream, false).map_err(io::Error::from)?;
         wire::wait::widen_pipe(stream);
     }
-    let reader = BufReader::with_capacity(READ_BUFFER_BYTES, Awake::new(reader));
-    Ok(converse(served, gate, Carrier::Pipes, reader, writer, |_| ())?)
+    Ok(converse(served, gate, Carrier::Pipes, Awake::buffered(reader), writer, |_| ())?)
 }

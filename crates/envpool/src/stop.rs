@@ -80,13 +80,6 @@ impl Gate {
     }
 }
 
-/// Has what this process says reach its terminal also from the background, where a client of its own may have put it so that
-/// Ctrl-C does not reach it: with `stty tostop` it would be stopped there at its first word, and nobody would hear why.
-pub fn speak_from_background() {
-    // SAFETY: to ignore a signal runs no code of ours in a handler.
-    unsafe { libc::signal(libc::SIGTTOU, libc::SIG_IGN) };
-}
-
 /// Has SIGTERM, SIGINT and SIGHUP wait for [`on_signal`] from now on. Also when this is process 1 of a
 /// container, where signals without a handler do nothing.
 pub fn catch_signals() -> io::Result<Signals> {

@@ -40,8 +40,9 @@ thread_local! {
     static IS_OVER: Arc<AtomicBool> = Arc::default();
 }
 
-/// What `work` comes to, with the pool's other threads awake until it ends or says [`end`], as a session's step does when
-/// it is spread. Allocates nothing, in a thread that has said [`prepare`]. Outside of a pool, whose threads would have to be woken for it, it works alone.
+/// What `work` comes to, with the pool's other threads awake until it ends or says [`end`], as a session's step does
+/// when it is spread. Allocates nothing, in a thread that has said [`prepare`]. Outside of a pool, whose threads would
+/// have to be woken for it, it works alone.
 pub fn with_all_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if rayon::current_thread_index().is_none() {
         return work();

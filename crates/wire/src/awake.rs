@@ -10,6 +10,9 @@ use std::time::Duration;
 use crate::shared::spin::Spinner;
 use crate::wait;
 
+/// Requests are small; a buffer takes a frame's header and body in one system call.
+const BUFFER_BYTES: usize = 64 << 10;
+
 /// A server's stream of requests.
 #[derive(Debug)]
 pub struct Awake<S> {
@@ -18,8 +21,12 @@ pub struct Awake<S> {
 }
 
 impl<S: Read + AsFd> Awake<S> {
-    /// `stream`, whose reads wait.
-    pub fn new(stream: S) -> Self {
+    /// `stream`, whose reads wait, with a buffer.
+    pub fn buffered(stream: S) -> BufReader<Self> {
+        BufReader::with_capacity(BUFFER_BYTES, Self::new(stream))
+    }
+
+    fn new(stream: S) -> Self {
         Self { stream, spinner: Spinner::new().of_slow_looks() }
     }
 }
@@ -72,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_buffered_has_come_and_so_has_the_end() {
         let (mut theirs, ours) = UnixStream::pair().unwrap();
-        let mut reader = BufReader::new(Awake::new(ours));
+        let mut reader = Awake::buffered(ours);
         assert!(!reader.has_come());
         theirs.write_all(&[7, 8]).unwrap();
         for byte in [7, 8] {

@@ -2,7 +2,8 @@
 //! copied as a whole, and only by whose turn it is: the counters, stored and loaded in sequentially consistent order, put
 //! one side's copy before the other's. Against a side that does not keep to the protocol: it is another program, and like a
 //! device it can choose which bytes are copied, at any moment. So no reference is ever made to memory that it may write,
-//! and everything is looked at in the copy alone, whose checks must hold for whatever bits it has. Only memory that nobody else may write is ever a plain slice.
+//! and everything is looked at in the copy alone, whose checks must hold for whatever bits it has. Only memory that
+//! nobody else may write is ever a plain slice.
 
 use std::ffi::c_void;
 use std::io;

@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 ACTIONS_AT = 512
-"""Where the actions begin. Before them stand the words of `posts.py`."""
-_TOOK_AT = 132
+"""Where the actions begin."""
+POSTED, PAUSE, CLIENT_SLEEPS, ANSWERED, TOOK, ANSWER_KIND, SERVER_SLEEPS = (
+    at // 4 for at in (0, 4, 64, 128, 132, 192, 256)
+)
+"""The words before them, by PROTOCOL.md."""
 _LINE = 64
 
 
@@ -62,7 +65,7 @@ class SharedMemory:
     @property
     def took(self) -> int:
         """Nanoseconds that the last answer took."""
-        return self.words[_TOOK_AT // 4]
+        return self.words[TOOK]
 
     def slab(self, slot: int) -> npt.NDArray[np.uint8]:
         """What the server writes; read-only."""

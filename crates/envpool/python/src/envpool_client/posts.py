@@ -11,10 +11,8 @@ import time
 
 from .awake import Spinner
 from .barrier import Barrier
+from .memory import ANSWER_KIND, ANSWERED, CLIENT_SLEEPS, PAUSE, POSTED, SERVER_SLEEPS, TOOK
 
-_POSTED, _PAUSE, _CLIENT_SLEEPS, _ANSWERED, _TOOK, _ANSWER_KIND, _SERVER_SLEEPS = (
-    at // 4 for at in (0, 4, 64, 128, 132, 192, 256)
-)
 _LOOKS = 8
 """Looks at memory between two glances at the clock."""
 _MAX_WORD = (1 << 32) - 1
@@ -36,16 +34,16 @@ class Posts:
         """Posts the actions that stand in the exchange. Whether the server sleeps, and is now to be woken by a frame."""
         words, self._number = self._words, (self._number + 1) & _MAX_WORD
         # It is up where the answer was there after all, or was a refusal.
-        words[_CLIENT_SLEEPS] = 0
-        words[_PAUSE] = 0 if self._received_at is None else min(max(_clock() - self._received_at, 1), _MAX_WORD)
+        words[CLIENT_SLEEPS] = 0
+        words[PAUSE] = 0 if self._received_at is None else min(max(_clock() - self._received_at, 1), _MAX_WORD)
         # The actions are there, and the last slab is read, before the server may see the number.
         self._barrier()
-        words[_POSTED] = self._number
+        words[POSTED] = self._number
         # The number is there before the look whether the server sleeps, which looks at the number after it has said so.
         self._barrier()
-        if words[_SERVER_SLEEPS] == 0:
+        if words[SERVER_SLEEPS] == 0:
             return False
-        words[_SERVER_SLEEPS] = 0
+        words[SERVER_SLEEPS] = 0
         return True
 
     def look(self) -> bool:
@@ -54,7 +52,7 @@ class Posts:
 
     def fall_asleep(self) -> bool:
         """Says that this side sleeps until a frame comes. `False` if it must not, since the answer is there."""
-        self._words[_CLIENT_SLEEPS] = 1
+        self._words[CLIENT_SLEEPS] = 1
         # As the server does: said before the last look.
         self._barrier()
         return not self._is_answered()
@@ -64,9 +62,9 @@ class Posts:
         # The number was seen before anything of the slab is.
         self._barrier()
         self._spinner.ready()
-        self._spinner.tell(self._words[_TOOK])
+        self._spinner.tell(self._words[TOOK])
         self._received_at = _clock()
-        return self._words[_ANSWER_KIND] == 0
+        return self._words[ANSWER_KIND] == 0
 
     def _is_answered(self) -> bool:
-        return self._words[_ANSWERED] == self._number
+        return self._words[ANSWERED] == self._number

@@ -153,8 +153,8 @@ class Slab:
                 raise ProtocolError(f"{peer} sent a slab of environments that are not open, or not in order")
             if n_finished and not np.isin(self.finished["env"], self.env_id).all():
                 raise ProtocolError(f"{peer} sent a finished episode of an environment that the slab is not about")
-        # A byte other than 0 and 1 is no boolean, and numpy would not say so. Mostly there are zeros alone, and to find
-        # that out takes a fifth of the time.
+        # A byte other than 0 and 1 is no boolean, and numpy would not say so. Mostly there are zeros alone, which are
+        # found out in less time.
         if bytes(self._ends_bytes) != self._no_ends and max(map(np.maximum.reduce, self._ends)) > 1:
             raise ProtocolError(f"{peer} sent an end of an episode that is neither 0 nor 1")
         return self
